@@ -1,0 +1,13 @@
+"""taskq with its worker in the producer's process, as the memory broker needs it."""
+
+from __future__ import annotations
+
+from benchmarks.adapters import taskq
+from benchmarks.adapters.base import InProcessAdapter
+
+
+class Peer(taskq.Peer, InProcessAdapter):
+    """Blocking producer beside a worker with two children."""
+
+    def run_worker(self) -> None:
+        taskq.app.Worker(concurrency=2).run()

@@ -1,0 +1,283 @@
+"""Everything that can be measured, each as one trial of one subject."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks import plan
+from benchmarks.figures import Figure, percentile
+from benchmarks.session import Session, TrialError
+
+Values = dict[str, float]
+
+_TIMED = """
+import time
+began = time.perf_counter()
+{application}
+print(time.perf_counter() - began)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A kind of trial.
+
+    Args:
+        name: What it is called on the command line.
+        about: One line for the list.
+        figures: What `run` returns, by name.
+        run: Does the trial.
+        keep_results: Whether the subject stores results in it.
+        bulk: Whether it needs a subject with a call for many tasks.
+    """
+
+    name: str
+    about: str
+    figures: tuple[Figure, ...]
+    run: Callable[[Session], Values]
+    keep_results: bool = False
+    bulk: bool = False
+
+
+def enqueue(session: Session) -> Values:
+    """Sends the tasks one by one; no worker runs."""
+    count = session.plan.tasks
+    took = session.ask("enqueue", first=0, count=count)
+    return {"enqueue": count / took["seconds"], "enqueue_cpu": took["cpu"] / count * 1e6}
+
+
+def bulk(session: Session) -> Values:
+    """Sends the tasks in batches; no worker runs."""
+    count = session.plan.tasks
+    took = session.ask("bulk", first=0, count=count, batch=session.plan.batch)
+    return {"bulk": count / took["seconds"], "bulk_cpu": took["cpu"] / count * 1e6}
+
+
+def drain(session: Session) -> Values:
+    """Lets a worker start on a full queue, with results off."""
+    return _drain(session, "drain")
+
+
+def drain_results(session: Session) -> Values:
+    """Lets a worker start on a full queue, with every result stored."""
+    return _drain(session, "drain_results")
+
+
+def _drain(session: Session, prefix: str) -> Values:
+    count = session.plan.tasks
+    session.ask("enqueue", first=0, count=count)
+    session.start_worker()
+
+    def reached() -> int:
+        return session.marks.reached(0, count)
+
+    # Processor time is counted from a tenth of the way on, which leaves start-up out. The first
+    # look at the marks may come later than that; what was done by then is left out too.
+    session.wait_for(lambda: min(reached(), count // 10), count // 10)
+    before = reached()
+    used = _Meter(session)
+    session.wait_for(reached, count)
+    time.sleep(session.plan.settle)
+    worker, server = used.read()
+    clocks = sorted(session.marks.read(0, count))
+    low, high = count // 10, count * 9 // 10
+    values = {
+        prefix: (count - 1) / (clocks[-1] - clocks[0]),
+        f"{prefix}_mid": (high - low) / (clocks[high] - clocks[low]),
+    }
+    rest = count - before
+    # Too few tasks left to say what one costs: the load was too small for this subject.
+    if rest >= count // 4:
+        values[f"{prefix}_worker_cpu"] = worker / rest * 1e6
+        if server is not None:
+            values[f"{prefix}_server_cpu"] = server / rest * 1e6
+    return values
+
+
+class _Meter:
+    """Processor time of the worker and of its servers since it was made, in seconds."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._worker = session.worker_cpu_seconds()
+        self._server = session.server_cpu_seconds()
+
+    def read(self) -> tuple[float, float | None]:
+        """Returns the worker's time, and the servers' unless the subject has none."""
+        now = self._session.server_cpu_seconds()
+        server = None if now is None or self._server is None else now - self._server
+        return self._session.worker_cpu_seconds() - self._worker, server
+
+
+def latency(session: Session) -> Values:
+    """Sends and waits, one task after the other, with a warm and idle worker."""
+    session.warm_up(session.plan.warm_up)
+    answer = session.ask("round_trips", first=0, count=session.plan.trips, timeout=10.0)
+    trips = [seconds * 1000 for seconds in answer["trips"]]
+    return {
+        "latency_p50": percentile(trips, 50),
+        "latency_p95": percentile(trips, 95),
+        "latency_p99": percentile(trips, 99),
+        "latency_max": max(trips),
+    }
+
+
+def memory(session: Session) -> Values:
+    """Reads the memory of a worker that has run a few tasks and rests."""
+    session.warm_up(session.plan.warm_up)
+    return {"memory": session.worker_pss_bytes() / 2**20}
+
+
+def idle(session: Session) -> Values:
+    """Watches the processor time of a worker that has nothing to do."""
+    session.warm_up(session.plan.warm_up)
+    used = _Meter(session)
+    began = time.monotonic()
+    time.sleep(session.plan.idle)
+    worker, server = used.read()
+    took = time.monotonic() - began
+    values = {"idle": worker / took * 100}
+    if server is not None:
+        values["idle_server"] = server / took * 100
+    return values
+
+
+def start(session: Session) -> Values:
+    """Starts a worker on one waiting task."""
+    session.ask("enqueue", first=0, count=1)
+    began = session.start_worker()
+    session.wait_for(lambda: session.marks.reached(0, 1), 1)
+    return {"start": (session.marks.get(0) - began) * 1000}
+
+
+def import_time(session: Session) -> Values:
+    """Imports the library and makes an app with one task, in fresh interpreters.
+
+    The first one writes compiled files and does not count; starting Python itself does not either.
+    """
+    code = _TIMED.format(application=session.subject.application)
+    command = [str(session.python), "-c", code]
+    times = []
+    for _ in range(session.plan.imports + 1):
+        done = subprocess.run(command, capture_output=True, text=True, cwd=session.directory)
+        if done.returncode:
+            raise TrialError(f"{session.subject.name}: cannot make an application: {done.stderr}")
+        times.append(float(done.stdout) * 1000)
+    return {"import": statistics.median(times[1:])}
+
+
+def mixed(session: Session) -> Values:
+    """Runs long tasks among no-ops: how long after its end can a no-op's result be read?"""
+    session.warm_up(session.plan.warm_up)
+    answer = session.ask(
+        "mixed",
+        first=0,
+        short=plan.MIXED_SHORT,
+        long=plan.MIXED_LONG,
+        hold=session.plan.hold,
+        timeout=30.0 + session.plan.hold * plan.MIXED_LONG,
+    )
+    seen = {int(slot): clock for slot, clock in answer["seen"].items()}
+    delays = [(clock - session.marks.get(slot)) * 1000 for slot, clock in seen.items()]
+    return {"mixed_max": max(delays), "mixed_p50": percentile(delays, 50)}
+
+
+def _drain_figures(prefix: str, what: str) -> tuple[Figure, ...]:
+    return (
+        Figure(prefix, f"drain, {what}", "1/s", more_is_better=True, headline=True),
+        Figure(f"{prefix}_mid", f"drain 10–90 %, {what}", "1/s", more_is_better=True),
+        Figure(f"{prefix}_worker_cpu", f"worker CPU, {what}", "µs/task", headline=True),
+        Figure(f"{prefix}_server_cpu", f"server CPU, {what}", "µs/task"),
+    )
+
+
+MEASURES: dict[str, Measure] = {
+    measure.name: measure
+    for measure in (
+        Measure(
+            "enqueue",
+            "no-op tasks sent, one call each",
+            (
+                Figure("enqueue", "enqueue", "1/s", more_is_better=True, headline=True),
+                Figure("enqueue_cpu", "producer CPU", "µs/task"),
+            ),
+            enqueue,
+        ),
+        Measure(
+            "bulk",
+            "no-op tasks sent, many with one call (where the subject has such a call)",
+            (
+                Figure("bulk", "bulk", "1/s", more_is_better=True, headline=True),
+                Figure("bulk_cpu", "producer CPU, bulk", "µs/task"),
+            ),
+            bulk,
+            bulk=True,
+        ),
+        Measure(
+            "drain",
+            "a full queue worked off without results, and processor time per task",
+            _drain_figures("drain", "results off"),
+            drain,
+        ),
+        Measure(
+            "drain-results",
+            "the same with every result stored",
+            _drain_figures("drain_results", "results on"),
+            drain_results,
+            keep_results=True,
+        ),
+        Measure(
+            "latency",
+            "send-and-wait round trips with a warm, idle worker",
+            (
+                Figure("latency_p50", "round trip p50", "ms", headline=True),
+                Figure("latency_p95", "round trip p95", "ms"),
+                Figure("latency_p99", "round trip p99", "ms", headline=True),
+                Figure("latency_max", "round trip max", "ms"),
+            ),
+            latency,
+            keep_results=True,
+        ),
+        Measure(
+            "memory",
+            "proportional set size of an idle worker's processes",
+            (Figure("memory", "idle memory", "MiB", headline=True),),
+            memory,
+        ),
+        Measure(
+            "import",
+            "import and app with one task, in a fresh interpreter",
+            (Figure("import", "import + app", "ms", headline=True),),
+            import_time,
+        ),
+        Measure(
+            "start",
+            "from the start of the worker's command to its first task",
+            (Figure("start", "start to first task", "ms", headline=True),),
+            start,
+        ),
+        Measure(
+            "idle",
+            "processor time of an idle worker and its server, as a share of one core",
+            (
+                Figure("idle", "idle worker", "% of a core", headline=True),
+                Figure("idle_server", "idle server", "% of a core"),
+            ),
+            idle,
+        ),
+        Measure(
+            "mixed",
+            "long tasks among no-ops: from a no-op's end to its result being readable",
+            (
+                Figure("mixed_max", "mixed load, longest delay", "ms", headline=True),
+                Figure("mixed_p50", "mixed load, median delay", "ms"),
+            ),
+            mixed,
+            keep_results=True,
+        ),
+    )
+}

@@ -1,0 +1,573 @@
+"""The app: the object that a program makes, and everything of it is reached from."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    Unpack,
+    overload,
+)
+
+from taskq import context, discovery, signals
+from taskq.backends.registry import make_backend
+from taskq.brokers.registry import make_broker
+from taskq.canvas import Signature, chain
+from taskq.eager import run_eagerly
+from taskq.exceptions import AlreadyRegistered, ImproperlyConfigured
+from taskq.message import TaskMessage
+from taskq.producer import CallOptions, Producer, SendOptions
+from taskq.registry import TaskRegistry
+from taskq.result import AsyncResult, EagerResult, ResultCodec
+from taskq.routing import Queue, Router
+from taskq.serialization import SerializerRegistry
+from taskq.settings import Settings
+from taskq.task import Task, TaskOptions
+
+if TYPE_CHECKING:
+    from taskq.backends.base import Backend
+    from taskq.brokers.base import Broker
+    from taskq.request import Request
+    from taskq.worker.service import Worker
+
+P = ParamSpec("P")
+R = TypeVar("R")
+AnyTask = Task[..., Any]
+AnyResult = AsyncResult[Any]
+
+
+class TaskQ:
+    """A task queue application.
+
+    Args:
+        main: the name of the program, which tasks of ``__main__`` are named after.
+        broker: the broker's URL; the setting ``broker_url``.
+        backend: the result store's URL; the setting ``result_backend``.
+        include: modules that a worker imports, for the tasks in them.
+        config_source: where to read settings from, as for `config_from_object`.
+        set_as_current: make it the app that `shared_task` refers to.
+        task_cls: the base class of tasks.
+        namespace: prefix of the names in `config_source`.
+        strict_typing: check arguments when tasks are called.
+        settings: settings by name; they win over every other source.
+
+    Raises:
+        ImproperlyConfigured: a setting is unknown, or of a wrong type.
+    """
+
+    def __init__(
+        self,
+        main: str | None = None,
+        broker: str | None = None,
+        backend: str | None = None,
+        *,
+        include: Sequence[str] = (),
+        config_source: Any = None,
+        set_as_current: bool = True,
+        task_cls: type[AnyTask] | None = None,
+        namespace: str | None = None,
+        strict_typing: bool = True,
+        **settings: Any,
+    ) -> None:
+        self.main = main
+        self.strict_typing = strict_typing
+        self._task_cls = task_cls
+        self._lock = threading.RLock()
+        self.on_configure = signals.Signal()
+        self.on_after_configure = signals.Signal()
+        self.on_after_finalize = signals.Signal()
+        self.on_after_fork = signals.Signal()
+        named = {"broker_url": broker, "result_backend": backend}
+        self.conf = Settings(
+            {**settings, **{name: url for name, url in named.items() if url is not None}}
+        )
+        if include:
+            self.conf.update(include=tuple(include))
+        self.tasks = TaskRegistry()
+        self.serializers = SerializerRegistry()
+        self._discovered: list[Callable[[], None]] = []
+        self._finalized = False
+        if config_source is not None:
+            self.config_from_object(config_source, namespace=namespace)
+        elif module := os.environ.get("TASKQ_CONFIG_MODULE"):
+            self.config_from_object(module, namespace=namespace)
+        self.conf.load_environ(os.environ)
+        if set_as_current:
+            self.set_current()
+        for function, options in context.shared_tasks():
+            self._add_shared(function, dict(options))
+        self.on_init()
+
+    def on_init(self) -> None:
+        """For subclasses: called at the end of the constructor."""
+
+    # Settings
+
+    def config_from_object(
+        self,
+        obj: Any,
+        silent: bool = False,
+        force: bool = False,
+        namespace: str | None = None,
+    ) -> None:
+        """Read settings from a module, a class, a mapping, or the dotted name of one.
+
+        Args:
+            obj: where from.
+            silent: say nothing if it cannot be imported.
+            force: accepted for Celery's sake; settings are always read at once.
+            namespace: take only names that begin with it, in upper case
+                (``namespace="CELERY"`` reads ``CELERY_BROKER_URL``).
+
+        Raises:
+            ImproperlyConfigured: it cannot be imported, or holds a wrong setting.
+        """
+        self.on_configure.send(self)
+        try:
+            self.conf.load_object(obj, namespace=namespace)
+        except ImproperlyConfigured as exc:
+            if not (silent and isinstance(exc.__cause__, ImportError)):
+                raise
+        self._forget_cached()
+        self.on_after_configure.send(self, source=obj)
+
+    def config_from_envvar(self, variable: str, silent: bool = False) -> None:
+        """Read settings from the module that an environment variable names."""
+        module = os.environ.get(variable)
+        if module:
+            self.config_from_object(module)
+        elif not silent:
+            raise ImproperlyConfigured(
+                f"the environment variable {variable} is not set: it must name a module of settings"
+            )
+
+    def add_defaults(self, defaults: Mapping[str, Any]) -> None:
+        """Settings for which nobody has said anything else."""
+        self.conf.add_defaults(defaults)
+
+    def _forget_cached(self) -> None:
+        for name in ("router", "producer", "result_codec"):
+            self.__dict__.pop(name, None)
+
+    # Tasks
+
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
+    def task(
+        self, *, bind: Literal[True], **options: Unpack[TaskOptions]
+    ) -> Callable[[Callable[Concatenate[Any, P], R]], Task[P, R]]: ...
+    @overload
+    def task(
+        self, *, bind: Literal[False] = False, **options: Unpack[TaskOptions]
+    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+    def task(self, function: Any = None, /, *, bind: Any = False, **options: Any) -> Any:
+        """Make a task of a function.
+
+        Args:
+            function: the function, plain or ``async``.
+            bind: give the task itself to the function, as its first argument.
+            options: see `TaskOptions`.
+
+        Raises:
+            AlreadyRegistered: another function has that name.
+        """
+        if function is not None:
+            return self._make_task(function, bind, options)
+        return lambda decorated: self._make_task(decorated, bind, options)
+
+    def _make_task(
+        self, function: Callable[..., Any], bind: bool, options: dict[str, Any]
+    ) -> AnyTask:
+        base = options.pop("base", None) or self._task_cls or Task
+        unknown = [name for name in options if not hasattr(Task, name)]
+        if unknown and base is Task:
+            raise TypeError(
+                f"task {function.__name__!r} has unknown options {unknown}: "
+                f"see taskq.task.TaskOptions for those that exist"
+            )
+        attributes = {
+            "name": self.gen_task_name(function.__name__, function.__module__),
+            "run": function if bind else staticmethod(function),
+            "__doc__": function.__doc__,
+            "__module__": function.__module__,
+            **options,
+        }
+        task: AnyTask = type(function.__name__, (base,), attributes)()
+        return self.register_task(task)
+
+    def register_task(self, task: AnyTask | type[AnyTask]) -> AnyTask:
+        """Take in a class-based task, or an instance of one.
+
+        Raises:
+            AlreadyRegistered: another task has that name.
+        """
+        instance: AnyTask = task() if isinstance(task, type) else task
+        if not instance.name:
+            kind = type(instance)
+            instance.name = self.gen_task_name(kind.__name__, kind.__module__)
+        with self._lock:
+            known = self.tasks.get(instance.name)
+            if known is not None and not _same_source(known, instance):
+                raise AlreadyRegistered(
+                    f"two tasks are named {instance.name!r}, in {_place(known)} and in "
+                    f"{_place(instance)}: give one of them another name="
+                )
+            self._annotate(instance)
+            instance.bind(self)
+            self.serializers.register_annotations(instance.run)
+            self.tasks[instance.name] = instance
+        return instance
+
+    def _annotate(self, task: AnyTask) -> None:
+        """Apply the setting ``task_annotations``: attributes by task name, ``*`` for all."""
+        annotations = self.conf.task_annotations or {}
+        for name in ("*", task.name):
+            for attribute, value in (annotations.get(name) or {}).items():
+                setattr(task, attribute, value)
+
+    def _add_shared(self, function: Callable[..., Any], options: dict[str, Any]) -> AnyTask:
+        return self._make_task(function, options.pop("bind", False), dict(options))
+
+    def gen_task_name(self, name: str, module: str) -> str:
+        """The name of a task that is given none: its module and its function."""
+        if module == "__main__":
+            module = self.main or _main_module_name()
+        return f"{module}.{name}"
+
+    @cached_property
+    def Task(self) -> type[AnyTask]:  # noqa: N802 - Celery's name
+        """A base for class-based tasks of this app."""
+        return type("Task", (self._task_cls or Task,), {"__module__": __name__})
+
+    def autodiscover_tasks(
+        self,
+        packages: Iterable[str] | Callable[[], Iterable[str]],
+        related_name: str | None = "tasks",
+        force: bool = False,
+    ) -> None:
+        """Import ``<package>.tasks`` of each package, when a worker starts.
+
+        Args:
+            packages: package names, or a function that gives them.
+            related_name: the module to look for; None imports the packages themselves.
+            force: import now.
+        """
+
+        def discover() -> None:
+            names = packages() if callable(packages) else packages
+            discovery.import_related(names, related_name)
+
+        if force:
+            discover()
+        else:
+            self._discovered.append(discover)
+
+    def load_modules(self) -> None:
+        """Import all modules that hold tasks; called by workers and commands, once.
+
+        Raises:
+            ImproperlyConfigured: one of them does not exist.
+        """
+        with self._lock:
+            if self._finalized:
+                return
+            self._finalized = True
+        discovery.import_modules([*self.conf.imports, *self.conf.include])
+        for discover in self._discovered:
+            discover()
+        signals.import_modules.send(self)
+        self.on_after_finalize.send(self)
+
+    finalize = load_modules
+
+    # Sending
+
+    @cached_property
+    def router(self) -> Router:
+        """Decides which queue a call goes to."""
+        return Router.from_settings(self.conf)
+
+    @cached_property
+    def producer(self) -> Producer:
+        """Builds and publishes messages."""
+        return Producer(self.conf, self.serializers, self.router, lambda: self.broker)
+
+    def send_task(
+        self,
+        name: str,
+        args: Iterable[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[CallOptions],
+    ) -> AnyResult:
+        """Send a task by name; this process need not know it.
+
+        Raises:
+            TypeError: the task is known, and cannot be called like this.
+            EncodeError: an argument cannot be encoded.
+            OperationalError: the broker cannot be reached.
+        """
+        message = self._message(name, tuple(args or ()), dict(kwargs or {}), options)
+        self.producer.publish([message], options.get("retry"), options.get("retry_policy"))
+        return self._sent(message, options)
+
+    async def asend_task(
+        self,
+        name: str,
+        args: Iterable[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[CallOptions],
+    ) -> AnyResult:
+        """`send_task` for code on an event loop."""
+        message = self._message(name, tuple(args or ()), dict(kwargs or {}), options)
+        await self.producer.apublish([message], options.get("retry"), options.get("retry_policy"))
+        return self._sent(message, options)
+
+    def send_many(
+        self, signatures: Iterable[Signature], **options: Unpack[CallOptions]
+    ) -> list[AnyResult]:
+        """Send many tasks in one round trip.
+
+        Args:
+            signatures: the calls, of whatever tasks; chains are welcome.
+            options: added to each of them.
+
+        Raises:
+            OperationalError: the broker cannot be reached; nothing was sent.
+        """
+        calls = [self._many(signature, options) for signature in signatures]
+        self.producer.publish(
+            [message for message, _ in calls], options.get("retry"), options.get("retry_policy")
+        )
+        return [result for _, result in calls]
+
+    async def asend_many(
+        self, signatures: Iterable[Signature], **options: Unpack[CallOptions]
+    ) -> list[AnyResult]:
+        """`send_many` for code on an event loop."""
+        calls = [self._many(signature, options) for signature in signatures]
+        await self.producer.apublish(
+            [message for message, _ in calls], options.get("retry"), options.get("retry_policy")
+        )
+        return [result for _, result in calls]
+
+    def _many(self, signature: Signature, options: CallOptions) -> tuple[TaskMessage, AnyResult]:
+        ids: list[str] = []
+        if isinstance(signature, chain):
+            signature, ids = signature.call(options=options)
+        args, kwargs, merged = signature.merge(options=options)
+        message = self._message(signature.task, args, kwargs, merged)  # type: ignore[arg-type]
+        return message, self.result_chain(ids) if ids else self._sent(message, options)
+
+    def _message(
+        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
+    ) -> TaskMessage:
+        task = self.tasks.get(name)
+        if task is not None:
+            if self.strict_typing and task.typing:
+                task.check_arguments(args, kwargs)
+            if not options.get("shadow") and (shadow := task.shadow_name(args, kwargs, options)):
+                options = {**options, "shadow": shadow}
+        return self.producer.build(name, args, kwargs, options, task)
+
+    def _sent(self, message: TaskMessage, options: CallOptions) -> AnyResult:
+        result = self.AsyncResult(message.id, task_name=message.task)
+        request = context.running.get()
+        if request is not None and options.get("add_to_parent", True):
+            request.children.append(result)
+        return result
+
+    def retry_message(
+        self,
+        task: AnyTask,
+        request: Request,
+        args: tuple[Any, ...] | None,
+        kwargs: dict[str, Any] | None,
+        countdown: float | None,
+        eta: datetime | None,
+        options: SendOptions,
+    ) -> TaskMessage:
+        """The message of a task's next run; see `Task.retry`."""
+        assert request.message is not None
+        old = request.message
+        changed = args is not None or kwargs is not None
+        args = tuple(request.args) if args is None else args
+        kwargs = dict(request.kwargs) if kwargs is None else kwargs
+        request.retry_call = (args, kwargs)
+        if request.is_eager:
+            args, kwargs = (), {}
+        moment: CallOptions = {"countdown": countdown} if eta is None else {"eta": eta}
+        retries = request.retries + 1
+        following: CallOptions = {
+            "queue": request.queue or None,
+            "priority": old.priority,
+            **options,
+            **moment,
+            "task_id": request.id,
+            "retries": retries,
+            "root_id": request.root_id,
+            "parent_id": request.parent_id,
+            "once": f"{request.id}:{retries}:retry",
+        }
+        message = self.producer.build(task.name, args, kwargs, following, task)
+        if not changed:
+            message.body, message.content_type = old.body, old.content_type
+            message.content_encoding = old.content_encoding
+        kept = {key: value for key, value in old.headers.items() if key not in _RENEWED}
+        message.headers.update(kept)
+        message.reply_to = old.reply_to
+        return message
+
+    def signature(
+        self,
+        name: str,
+        args: Iterable[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        immutable: bool = False,
+        **options: Any,
+    ) -> Signature:
+        """A signature of a task by name."""
+        return Signature(name, args, kwargs, options, immutable=immutable, app=self)
+
+    def run_eagerly(
+        self,
+        task: AnyTask,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        throw: bool | None,
+        options: CallOptions,
+    ) -> EagerResult[Any]:
+        """Run a task here and now; see `Task.apply`."""
+        return run_eagerly(self, task, args, kwargs, throw, options)
+
+    # Broker and results
+
+    @cached_property
+    def broker(self) -> Broker:
+        """The broker; connected when it is first used."""
+        return make_broker(self.conf.broker_url, self.conf)
+
+    @cached_property
+    def backend(self) -> Backend:
+        """The result store; connected when it is first used."""
+        return make_backend(self.conf.result_backend or self.conf.broker_url, self.conf)
+
+    @cached_property
+    def result_codec(self) -> ResultCodec:
+        """Reads and writes what the result store keeps."""
+        accept = self.conf.result_accept_content
+        names = {*(self.conf.accept_content if accept is None else accept)}
+        return ResultCodec(
+            self.serializers,
+            self.conf.result_serializer,
+            self.serializers.content_types([*names, self.conf.result_serializer]),
+            self.conf.result_extended,
+        )
+
+    def AsyncResult(  # noqa: N802 - Celery's name
+        self, task_id: str, task_name: str | None = None, parent: AnyResult | None = None
+    ) -> AnyResult:
+        """The result of a task, by id."""
+        return AsyncResult(
+            task_id, lambda: self.backend, lambda: self.result_codec, task_name, parent
+        )
+
+    def result_chain(self, ids: Sequence[str]) -> AnyResult:
+        """The last of these tasks' results, each the parent of the next."""
+        result: AnyResult | None = None
+        for task_id in ids:
+            result = self.AsyncResult(task_id, parent=result)
+        assert result is not None
+        return result
+
+    def store_state(self, task_id: str, state: str, meta: Any) -> None:
+        """Store a state of a task's own; see `Task.update_state`."""
+        self.backend.store([self.result_codec.encode(task_id, state, meta)])
+
+    def use(self, broker: Broker, backend: Backend) -> None:
+        """Talk to these, in place of those that the settings name."""
+        self.__dict__["broker"], self.__dict__["backend"] = broker, backend
+
+    def queues(self) -> list[Queue]:
+        """The queues that are declared: ``task_queues``, or the default one."""
+        return list(self.router.queues.values())
+
+    # The rest
+
+    def set_current(self) -> None:
+        """Make it the app that `shared_task` and `current_app` refer to."""
+        context.set_current_app(self)
+
+    @property
+    def current_task(self) -> AnyTask | None:
+        """The task that this thread or coroutine is running."""
+        request = context.running.get()
+        return self.tasks.get(request.task or "") if request is not None else None
+
+    def Worker(self, **options: Any) -> Worker:  # noqa: N802 - Celery's name
+        """A worker of this app, to `run` in this process; see `taskq.worker.Worker`."""
+        # The one look upwards: an app must not load a worker that it does not start.
+        from taskq.worker.service import Worker
+
+        return Worker(self, **options)
+
+    def close(self) -> None:
+        """Let go of connections."""
+        for name in ("broker", "backend"):
+            if (service := self.__dict__.pop(name, None)) is not None:
+                service.close()
+
+    def __enter__(self) -> TaskQ:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<TaskQ {self.main or '?'} at {hex(id(self))}>"
+
+
+_RENEWED = {"eta", "retries", "timelimit", "argsrepr", "kwargsrepr", "origin", "compression"}
+"""Headers of a retry that are not those of the run before."""
+
+
+def _same_source(one: AnyTask, other: AnyTask) -> bool:
+    """Is it the same function or class again, from a module that was imported twice?"""
+    return _place(one) == _place(other)
+
+
+def _place(task: AnyTask) -> str:
+    code = getattr(task.run, "__code__", None)
+    where = code and f"{code.co_filename}:{code.co_firstlineno}"
+    return where or f"{type(task).__module__}.{type(task).__qualname__}"
+
+
+def _main_module_name() -> str:
+    file = getattr(sys.modules["__main__"], "__file__", None)
+    return os.path.splitext(os.path.basename(file))[0] if file else "__main__"
+
+
+def shared_task(*args: Any, **options: Any) -> Any:
+    """A task of whatever app there is: for libraries, and for Django's reusable apps.
+
+    It is taken in by the current app, and by every app that is made later.
+    """
+    if args and callable(args[0]):
+        return _share(args[0], options)
+    return lambda function: _share(function, options)
+
+
+def _share(function: Callable[..., Any], options: dict[str, Any]) -> AnyTask:
+    app = context.get_current_app()
+    context.add_shared_task(function, options)
+    return app._add_shared(function, dict(options))

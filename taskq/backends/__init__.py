@@ -1,0 +1,1 @@
+"""The result stores, each behind the contract of `taskq.backends.base`."""

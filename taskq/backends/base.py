@@ -1,0 +1,89 @@
+"""The contract of a result store.
+
+A store keeps bytes under task ids and tells whoever waits.  What the bytes mean is the
+business of `taskq.result`; a store only knows the state's name, so that it never
+overwrites SUCCESS (a task that ran twice has one result: the first).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import msgspec
+
+
+class Outcome(msgspec.Struct, array_like=True):
+    """What is kept of a task.
+
+    Attributes:
+        task_id: whose it is.
+        state: one of `taskq.states`, or the task's own.
+        payload: the encoded result document.
+    """
+
+    task_id: str
+    state: str
+    payload: bytes
+
+
+class Backend(ABC):
+    """Where outcomes live.  All methods may be called from any thread.
+
+    Args:
+        expires: seconds that an outcome is kept; 0 keeps it for ever.
+    """
+
+    def __init__(self, expires: float = 86400.0) -> None:
+        self.expires = expires
+
+    @abstractmethod
+    def store(self, outcomes: Sequence[Outcome]) -> None:
+        """Keep outcomes and wake whoever waits for them; one round trip for all.
+
+        A SUCCESS that is already there stays.
+
+        Raises:
+            OperationalError: the store cannot be reached; nothing was written.
+        """
+
+    @abstractmethod
+    def fetch(self, task_ids: Sequence[str]) -> dict[str, Outcome]:
+        """Read outcomes; ids that are unknown or expired are absent from the answer."""
+
+    @abstractmethod
+    def wait(self, task_ids: Sequence[str], timeout: float | None) -> dict[str, Outcome]:
+        """Block until one of these tasks is in a ready state.
+
+        Args:
+            task_ids: the tasks to watch.
+            timeout: seconds; None waits for ever.
+
+        Returns:
+            Those that are ready, or nothing when the time is over.
+        """
+
+    @abstractmethod
+    async def await_(self, task_ids: Sequence[str], timeout: float | None) -> dict[str, Outcome]:
+        """`wait` for code on an event loop."""
+
+    async def afetch(self, task_ids: Sequence[str]) -> dict[str, Outcome]:
+        """`fetch` for code on an event loop."""
+        # asyncio is imported by those who use it: it doubles the time to import taskq.
+        import asyncio
+
+        return await asyncio.to_thread(self.fetch, task_ids)
+
+    @abstractmethod
+    def forget(self, task_ids: Sequence[str]) -> None:
+        """Delete outcomes."""
+
+    @abstractmethod
+    def cleanup(self) -> int:
+        """Delete what has expired, and tell how many that were.
+
+        Stores that expire by themselves have nothing to do here.
+        """
+
+    def close(self) -> None:
+        """Let go of connections.  The store can be used again afterwards."""

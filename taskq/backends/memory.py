@@ -1,0 +1,103 @@
+"""The result store that lives in one process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from taskq import states
+from taskq.backends.base import Backend, Outcome
+
+
+class MemoryBackend(Backend):
+    """Keeps outcomes in this process, and loses them with it."""
+
+    def __init__(self, expires: float = 86400.0) -> None:
+        super().__init__(expires)
+        self._changed = threading.Condition()
+        # In the order of storing, which is the order of expiry.
+        self._outcomes: dict[str, tuple[float, Outcome]] = {}
+        self._listeners: set[Callable[[], None]] = set()
+
+    def store(self, outcomes: Sequence[Outcome]) -> None:
+        if not outcomes:
+            return
+        expires = time.monotonic() + self.expires if self.expires else float("inf")
+        with self._changed:
+            for outcome in outcomes:
+                known = self._outcomes.pop(outcome.task_id, None)
+                if known is not None and known[1].state == states.SUCCESS:
+                    self._outcomes[outcome.task_id] = known
+                else:
+                    self._outcomes[outcome.task_id] = (expires, outcome)
+            self._expire()
+            listeners = list(self._listeners)
+            self._changed.notify_all()
+        for listener in listeners:
+            listener()
+
+    def _expire(self) -> int:
+        now = time.monotonic()
+        count = 0
+        while self._outcomes:
+            task_id, (expires, _) = next(iter(self._outcomes.items()))
+            if expires > now:
+                break
+            del self._outcomes[task_id]
+            count += 1
+        return count
+
+    def fetch(self, task_ids: Sequence[str]) -> dict[str, Outcome]:
+        now = time.monotonic()
+        with self._changed:
+            return {
+                task_id: known[1]
+                for task_id in task_ids
+                if (known := self._outcomes.get(task_id)) is not None and known[0] > now
+            }
+
+    def _ready(self, task_ids: Sequence[str]) -> dict[str, Outcome]:
+        found = self.fetch(task_ids)
+        return {key: o for key, o in found.items() if o.state in states.READY_STATES}
+
+    def wait(self, task_ids: Sequence[str], timeout: float | None) -> dict[str, Outcome]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._ready(task_ids), timeout)
+            return self._ready(task_ids)
+
+    async def await_(self, task_ids: Sequence[str], timeout: float | None) -> dict[str, Outcome]:
+        # asyncio is imported by those who use it: it doubles the time to import taskq.
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        changed = asyncio.Event()
+
+        def tell() -> None:
+            loop.call_soon_threadsafe(changed.set)
+
+        with self._changed:
+            self._listeners.add(tell)
+        try:
+            async with asyncio.timeout(timeout):
+                while not (ready := self._ready(task_ids)):
+                    await changed.wait()
+                    changed.clear()
+                return ready
+        except TimeoutError:
+            return self._ready(task_ids)
+        finally:
+            with self._changed:
+                self._listeners.discard(tell)
+
+    async def afetch(self, task_ids: Sequence[str]) -> dict[str, Outcome]:
+        return self.fetch(task_ids)
+
+    def forget(self, task_ids: Sequence[str]) -> None:
+        with self._changed:
+            for task_id in task_ids:
+                self._outcomes.pop(task_id, None)
+
+    def cleanup(self) -> int:
+        with self._changed:
+            return self._expire()

@@ -1,0 +1,144 @@
+"""Results in an SQLite file; in the broker's own file they are settled with the message."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from taskq import states
+from taskq.backends.base import Backend, Outcome
+from taskq.stores.sqlite import Database
+from taskq.stores.wakeups import FIRST_POLL, LAST_POLL, Listener
+
+if TYPE_CHECKING:
+    import asyncio
+    import sqlite3
+
+    from taskq.backends.waiting import Waiters
+
+_ROWS = 100
+"""Rows a statement: enough to make the statement's own cost vanish, few enough to cache."""
+
+
+class SqliteBackend(Backend):
+    """The result store of ``sqlite:///path``.
+
+    Args:
+        url: the file, see `taskq.stores.sqlite.Database`.
+        expires: seconds that an outcome is kept; 0 keeps it for ever.
+        timeout: seconds to wait for another process's transaction.
+    """
+
+    def __init__(self, url: str, expires: float = 86400.0, timeout: float = 4.0) -> None:
+        super().__init__(expires)
+        self.database = Database(url, timeout)
+        self._waiters: WeakKeyDictionary[asyncio.AbstractEventLoop, Waiters] = WeakKeyDictionary()
+
+    def store(self, outcomes: Sequence[Outcome]) -> None:
+        with self.database.write() as connection:
+            self.write(connection, outcomes)
+        self.notify(outcomes)
+
+    def write(self, connection: sqlite3.Connection, outcomes: Sequence[Outcome]) -> None:
+        """Add outcomes to a transaction that is somebody else's."""
+        expires = int(time.time() + self.expires) if self.expires else 0
+        for start in range(0, len(outcomes), _ROWS):
+            rows = outcomes[start : start + _ROWS]
+            values: list[object] = []
+            for outcome in rows:
+                values += outcome.task_id, outcome.state, expires, outcome.payload
+            connection.execute(
+                "INSERT INTO results (task_id, state, expires, payload) VALUES "
+                + ",".join(["(?,?,?,?)"] * len(rows))
+                + " ON CONFLICT (task_id) DO UPDATE SET state = excluded.state,"
+                " expires = excluded.expires, payload = excluded.payload"
+                " WHERE results.state <> 'SUCCESS'",
+                values,
+            )
+
+    def notify(self, outcomes: Sequence[Outcome]) -> None:
+        """Wake those who wait for these tasks; called when they are committed."""
+        self.database.wakeups.send("results", "\n".join([o.task_id for o in outcomes]).encode())
+
+    def fetch(self, task_ids: Sequence[str]) -> dict[str, Outcome]:
+        found: dict[str, Outcome] = {}
+        now = int(time.time())
+        with self.database.read() as connection:
+            for start in range(0, len(task_ids), _ROWS):
+                ids = task_ids[start : start + _ROWS]
+                rows = connection.execute(
+                    "SELECT task_id, state, payload FROM results WHERE task_id IN "
+                    f"({','.join('?' * len(ids))}) AND (expires = 0 OR expires > ?)",
+                    (*ids, now),
+                )
+                found.update((row[0], Outcome(*row)) for row in rows.fetchall())
+        return found
+
+    def _ready(self, task_ids: Sequence[str]) -> dict[str, Outcome]:
+        found = self.fetch(task_ids)
+        return {key: o for key, o in found.items() if o.state in states.READY_STATES}
+
+    def wait(self, task_ids: Sequence[str], timeout: float | None) -> dict[str, Outcome]:
+        ready = self._ready(task_ids)
+        if ready or timeout == 0:
+            return ready
+        deadline = None if timeout is None else time.monotonic() + timeout
+        wanted = [task_id.encode() for task_id in task_ids]
+        poll = FIRST_POLL
+        with self.database.wakeups.listener("results") as listener:
+            while True:
+                # Look again only now: what came before the socket was bound sent no hint.
+                ready = self._ready(task_ids)
+                left = poll if deadline is None else deadline - time.monotonic()
+                if ready or left <= 0:
+                    return ready
+                until = time.monotonic() + min(poll, left)
+                while (pause := until - time.monotonic()) > 0:
+                    if _concerns(listener.wait(pause), wanted):
+                        break
+                poll = min(poll * 2, LAST_POLL)
+
+    async def await_(self, task_ids: Sequence[str], timeout: float | None) -> dict[str, Outcome]:
+        # asyncio is imported by those who use it: it doubles the time to import taskq.
+        import asyncio
+
+        from taskq.backends.waiting import Waiters
+
+        loop = asyncio.get_running_loop()
+        waiters = self._waiters.get(loop)
+        if waiters is None:
+            waiters = self._waiters[loop] = Waiters(self._ready, self._listen)
+        return await waiters.wait(task_ids, timeout)
+
+    def _listen(self) -> Listener:
+        return self.database.wakeups.listener("results")
+
+    def forget(self, task_ids: Sequence[str]) -> None:
+        with self.database.write() as connection:
+            connection.executemany(
+                "DELETE FROM results WHERE task_id = ?", [(key,) for key in task_ids]
+            )
+
+    def cleanup(self) -> int:
+        deleted = 0
+        while True:
+            # In pieces, so that a large clean-up never holds the lock for long.
+            with self.database.write() as connection:
+                count = connection.execute(
+                    "DELETE FROM results WHERE task_id IN (SELECT task_id FROM results"
+                    " WHERE expires > 0 AND expires <= ? LIMIT 1000)",
+                    (int(time.time()),),
+                ).rowcount
+            deleted += count
+            if count < 1000:
+                return deleted
+
+    def close(self) -> None:
+        self.database.close()
+
+
+def _concerns(hints: list[bytes], wanted: list[bytes]) -> bool:
+    """Do these hints name one of the tasks?  An empty hint means "look for yourself"."""
+    return any(not hint or any(task_id in hint for task_id in wanted) for hint in hints)

@@ -1,0 +1,1 @@
+"""The brokers, each behind the contract of `taskq.brokers.base`."""

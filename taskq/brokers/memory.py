@@ -1,0 +1,398 @@
+"""The broker that lives in one process: for tests, and for a worker inside a program."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from taskq.backends.memory import MemoryBackend
+from taskq.brokers.base import (
+    Broker,
+    Consumer,
+    DeadLetter,
+    Delivery,
+    Fate,
+    QueueDepth,
+    Settlement,
+)
+from taskq.exceptions import DecodeError, QueueNotFound
+from taskq.message import MAX_PRIORITY, TaskMessage, pack, unpack
+from taskq.routing import matching_queues
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from taskq.backends.base import Backend
+    from taskq.routing import Queue
+
+ONCE_WINDOW = 3600.0
+"""Seconds for which a message with a `TaskMessage.once` key is recognised."""
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    """One message.  `until` is the end of its lease, or when it is due."""
+
+    seq: int
+    queue: str
+    packed: bytes
+    priority: int
+    until: float = 0.0
+    owner: int = 0
+    deliveries: int = 0
+    crashes: int = 0
+
+
+class _Queue:
+    """What waits in one queue; what is leased is known to the broker alone."""
+
+    def __init__(self) -> None:
+        self.ready = [deque[_Entry]() for _ in range(MAX_PRIORITY + 1)]
+        self.delayed: list[tuple[float, int, _Entry]] = []
+
+    def add(self, entry: _Entry, now: float) -> None:
+        if entry.until > now:
+            heapq.heappush(self.delayed, (entry.until, entry.seq, entry))
+        else:
+            self.ready[entry.priority].append(entry)
+
+    def give_back(self, entry: _Entry) -> None:
+        """Put it where it was: before all that came later."""
+        row = self.ready[entry.priority]
+        index = next((i for i, other in enumerate(row) if other.seq > entry.seq), len(row))
+        row.insert(index, entry)
+
+    def release(self, now: float) -> None:
+        while self.delayed and self.delayed[0][0] <= now:
+            self.give_back(heapq.heappop(self.delayed)[2])
+
+    def waiting(self) -> Iterator[_Entry]:
+        for row in reversed(self.ready):
+            yield from row
+        yield from (entry for _, _, entry in sorted(self.delayed))
+
+
+class MemoryBroker(Broker):
+    """Keeps messages in this process, and loses them with it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._queues: dict[str, _Queue] = {}
+        self._bindings: dict[str, dict[tuple[str, str], str]] = {}
+        self._dead: dict[int, DeadLetter] = {}
+        self._steps: dict[str, float] = {}
+        self._numbers = itertools.count(1)
+        self._leased: dict[int, _Entry] = {}
+        self._consumers: list[MemoryConsumer] = []
+
+    def publish(self, messages: Sequence[TaskMessage]) -> None:
+        with self._lock:
+            self._add(messages)
+        self._wake()
+
+    def _add(self, messages: Sequence[TaskMessage]) -> None:
+        now = time.time()
+        routed = [(message, self._destinations(message)) for message in messages]
+        for message, names in routed:
+            if message.once is not None and not self._first_time(message.once, now):
+                continue
+            packed = pack(message)
+            for name in names:
+                entry = _Entry(
+                    next(self._numbers), name, packed, message.priority, message.due or 0.0
+                )
+                self._queue(name).add(entry, now)
+
+    def _queue(self, name: str) -> _Queue:
+        queue = self._queues.get(name)
+        if queue is None:
+            queue = self._queues[name] = _Queue()
+        return queue
+
+    def _destinations(self, message: TaskMessage) -> Sequence[str]:
+        if not message.exchange:
+            return (message.routing_key,)
+        bindings = self._bindings.get(message.exchange, {})
+        rows = [(kind, key, queue) for (key, queue), kind in bindings.items()]
+        found = matching_queues(rows, message.routing_key)
+        if not found:
+            raise QueueNotFound(
+                f"no queue is bound to exchange {message.exchange!r} for routing key "
+                f"{message.routing_key!r}: declare one in task_queues, or start its worker first"
+            )
+        return found
+
+    def _first_time(self, step: str, now: float) -> bool:
+        while self._steps and next(iter(self._steps.values())) <= now:
+            del self._steps[next(iter(self._steps))]
+        if step in self._steps:
+            return False
+        self._steps[step] = now + ONCE_WINDOW
+        return True
+
+    def _wake(self) -> None:
+        for consumer in list(self._consumers):
+            consumer.wake()
+
+    def declare(self, queues: Iterable[Queue]) -> None:
+        with self._lock:
+            for queue in queues:
+                self._queue(queue.name)
+                for bound in queue.all_bindings():
+                    rows = self._bindings.setdefault(bound.exchange.name, {})
+                    rows[bound.routing_key, queue.name] = bound.exchange.type
+
+    def undeclare(self, name: str) -> None:
+        """Forget a queue and what it holds."""
+        with self._lock:
+            self._queues.pop(name, None)
+            for rows in self._bindings.values():
+                for key in [key for key in rows if key[1] == name]:
+                    del rows[key]
+
+    def queues(self) -> list[str]:
+        with self._lock:
+            return sorted(self._queues)
+
+    def depth(self, queue: str) -> QueueDepth:
+        with self._lock:
+            waiting = self._queue(queue)
+            return QueueDepth(
+                ready=sum(map(len, waiting.ready)),
+                leased=sum(entry.queue == queue for entry in self._leased.values()),
+                delayed=len(waiting.delayed),
+                dead=sum(letter.queue == queue for letter in self._dead.values()),
+            )
+
+    def purge(self, queue: str) -> int:
+        with self._lock:
+            count = sum(1 for _ in self._queue(queue).waiting())
+            self._queues[queue] = _Queue()
+            return count
+
+    def browse(self, queue: str, limit: int) -> list[TaskMessage]:
+        with self._lock:
+            entries = list(itertools.islice(self._queue(queue).waiting(), limit))
+        return [message for entry in entries if (message := _try_unpack(entry.packed)) is not None]
+
+    def dead_letters(self, queue: str | None = None, limit: int = 100) -> list[DeadLetter]:
+        with self._lock:
+            letters = [x for x in self._dead.values() if queue is None or x.queue == queue]
+        return letters[::-1][:limit]
+
+    def retry_dead(self, ids: Sequence[str]) -> int:
+        with self._lock:
+            letters = [x for key in ids if (x := self._dead.pop(int(key), None)) is not None]
+            for letter in letters:
+                priority = letter.message.priority if letter.message else 0
+                entry = _Entry(next(self._numbers), letter.queue, letter.packed, priority)
+                self._queue(letter.queue).add(entry, time.time())
+        self._wake()
+        return len(letters)
+
+    def purge_dead(self, ids: Sequence[str] | None = None) -> int:
+        with self._lock:
+            keys = list(self._dead) if ids is None else [int(key) for key in ids]
+            return sum(self._dead.pop(key, None) is not None for key in keys)
+
+    def consumer(self, queues: Sequence[Queue], *, lease: float, backend: Backend) -> Consumer:
+        shared = backend if isinstance(backend, MemoryBackend) else None
+        consumer = MemoryConsumer(self, queues, lease, shared)
+        self._consumers.append(consumer)
+        return consumer
+
+    def settles_into(self, backend: Backend) -> bool:
+        return isinstance(backend, MemoryBackend)
+
+
+class MemoryConsumer(Consumer):
+    """Consumes queues of a `MemoryBroker`; of the same package as it, and of its insides."""
+
+    def __init__(
+        self,
+        broker: MemoryBroker,
+        queues: Sequence[Queue],
+        lease: float,
+        backend: MemoryBackend | None,
+    ) -> None:
+        # asyncio is imported by those who use it: it doubles the time to import taskq.
+        import asyncio
+
+        self._asyncio = asyncio
+        self._broker = broker
+        self._names = [queue.name for queue in queues]
+        self._temporary = [queue.name for queue in queues if queue.auto_delete]
+        self._lease = lease
+        self._backend = backend
+        self._owner = next(broker._numbers)
+        self._woken = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+
+    def wake(self) -> None:
+        """Look again for messages; called from any thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._woken.set)
+        except RuntimeError:
+            pass  # its event loop has been closed without closing the consumer
+
+    async def receive(self, limit: int) -> list[Delivery]:
+        while True:
+            self._woken.clear()
+            with self._broker._lock:
+                now = time.time()
+                self._release(now)
+                deliveries = self._take(limit, now)
+                next_event = self._next_event(now)
+            if deliveries:
+                return deliveries
+            try:
+                pause = max(next_event - time.time(), 0.0005)
+                await self._asyncio.wait_for(self._woken.wait(), pause)
+            except TimeoutError:
+                pass  # something may have become due
+
+    def _release(self, now: float) -> None:
+        for name in self._names:
+            self._broker._queue(name).release(now)
+        leased = self._broker._leased
+        for entry in [entry for entry in leased.values() if entry.until <= now]:
+            del leased[entry.seq]
+            self._broker._queue(entry.queue).give_back(entry)
+
+    def _next_event(self, now: float) -> float:
+        times = [entry.until for entry in self._broker._leased.values()]
+        for name in self._names:
+            delayed = self._broker._queue(name).delayed
+            if delayed:
+                times.append(delayed[0][0])
+        return min(times, default=now + self._lease)
+
+    def _take(self, limit: int, now: float) -> list[Delivery]:
+        broker = self._broker
+        deliveries: list[Delivery] = []
+        for priority in range(MAX_PRIORITY, -1, -1):
+            for name in self._names:
+                row = broker._queue(name).ready[priority]
+                while row and len(deliveries) < limit:
+                    entry = row.popleft()
+                    entry.deliveries += 1
+                    try:
+                        message = unpack(entry.packed)
+                    except DecodeError as exc:
+                        self._bury(entry, str(exc), entry.crashes, None)
+                        continue
+                    entry.until, entry.owner = now + self._lease, self._owner
+                    broker._leased[entry.seq] = entry
+                    deliveries.append(
+                        Delivery(
+                            message,
+                            entry.packed,
+                            name,
+                            entry.seq,
+                            entry.deliveries,
+                            entry.crashes,
+                        )
+                    )
+        return deliveries
+
+    def _bury(self, entry: _Entry, reason: str, crashes: int, message: TaskMessage | None) -> None:
+        self._broker._dead[entry.seq] = DeadLetter(
+            str(entry.seq),
+            entry.queue,
+            reason,
+            time.time(),
+            entry.deliveries,
+            crashes,
+            message,
+            entry.packed,
+        )
+
+    async def settle(self, batch: Sequence[Settlement]) -> None:
+        broker = self._broker
+        won: list[Settlement] = []
+        requeued = False
+        with broker._lock:
+            for s in batch:
+                if s.acknowledged:
+                    won.append(s)
+                elif s.fate is Fate.REQUEUE:
+                    requeued |= self._requeue(s)
+                elif (entry := self._finish(s.delivery.tag)) is not None:
+                    won.append(s)
+                    if s.fate is Fate.DEAD:
+                        crashes = entry.crashes + s.crashed
+                        self._bury(entry, s.reason, crashes, s.delivery.message)
+            follow_ups = [message for s in won for message in s.follow_ups]
+            broker._add(follow_ups)
+        if self._backend is not None:
+            self._backend.store([s.outcome for s in won if s.outcome is not None])
+        if follow_ups or requeued:
+            broker._wake()
+
+    def _finish(self, tag: int) -> _Entry | None:
+        """Take a message out, leased by whom it may be, or waiting again."""
+        entry = self._broker._leased.pop(tag, None)
+        if entry is not None:
+            return entry
+        for name in self._names:
+            for row in self._broker._queue(name).ready:
+                for entry in row:
+                    if entry.seq == tag:
+                        row.remove(entry)
+                        return entry
+        return None
+
+    def _requeue(self, s: Settlement) -> bool:
+        """Give one message back, unless another worker has taken it over by now."""
+        entry = self._broker._leased.get(s.delivery.tag)
+        if entry is None or entry.owner != self._owner:
+            return False
+        del self._broker._leased[entry.seq]
+        entry.crashes += s.crashed
+        entry.deliveries -= s.unused
+        entry.until = time.time() + s.delay if s.delay else 0.0
+        queue = self._broker._queue(entry.queue)
+        if s.delay:
+            queue.add(entry, time.time())
+        else:
+            queue.give_back(entry)
+        return True
+
+    async def extend(self, deliveries: Collection[Delivery]) -> list[Delivery]:
+        lost = []
+        with self._broker._lock:
+            until = time.time() + self._lease
+            for delivery in deliveries:
+                entry = self._broker._leased.get(delivery.tag)
+                if entry is None or entry.owner != self._owner:
+                    lost.append(delivery)
+                else:
+                    entry.until = until
+        return lost
+
+    async def close(self) -> None:
+        broker = self._broker
+        if self in broker._consumers:
+            broker._consumers.remove(self)
+        with broker._lock:
+            mine = [e for e in broker._leased.values() if e.owner == self._owner]
+            for entry in mine:
+                del broker._leased[entry.seq]
+                entry.deliveries -= 1
+                broker._queue(entry.queue).give_back(entry)
+        for name in self._temporary:
+            broker.undeclare(name)
+        broker._wake()
+
+
+def _try_unpack(packed: bytes) -> TaskMessage | None:
+    try:
+        return unpack(packed)
+    except DecodeError:
+        return None

@@ -1,0 +1,42 @@
+"""From a URL to a broker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from taskq.brokers.base import Broker
+from taskq.exceptions import ImproperlyConfigured
+from taskq.stores.urls import hide_password, scheme_of
+
+if TYPE_CHECKING:
+    from taskq.settings import Settings
+
+ENTRY_POINTS = "taskq.brokers"
+"""Third parties add a broker under this group: scheme = "module:function(url, conf)"."""
+
+
+def make_broker(url: str, conf: Settings) -> Broker:
+    """The broker of a URL.  Its driver is imported now, and no other.
+
+    Raises:
+        ImproperlyConfigured: there is none for that scheme.
+    """
+    scheme = scheme_of(url)
+    if scheme == "sqlite":
+        from taskq.brokers.sqlite import SqliteBroker
+
+        return SqliteBroker(url, timeout=conf.broker_connection_timeout)
+    if scheme == "memory":
+        from taskq.brokers.memory import MemoryBroker
+
+        return MemoryBroker()
+    # importlib.metadata is slow to import, and only brokers of third parties need it.
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group=ENTRY_POINTS, name=scheme):
+        broker: Broker = entry.load()(url, conf)
+        return broker
+    raise ImproperlyConfigured(
+        f"broker_url={hide_password(url)!r}: there is no broker for {scheme}://. There are "
+        f"sqlite:// and memory://, and others by installed packages (entry point {ENTRY_POINTS})"
+    )

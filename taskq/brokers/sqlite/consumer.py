@@ -1,0 +1,317 @@
+"""The worker's side of the SQLite broker: claim, extend, settle.
+
+SQLite only exists as blocking code, so that one thread of the consumer's own does all
+of its work, one short transaction after the other; the event loop never waits for a
+lock or a disk.  Waiting for messages holds neither the thread nor a transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from taskq.backends.base import Outcome
+from taskq.brokers.base import Consumer, Delivery, Fate, Settlement
+from taskq.brokers.sqlite.broker import insert
+from taskq.exceptions import DecodeError, OperationalError
+from taskq.message import unpack
+from taskq.stores.sqlite import DELAYED, LEASED, READY, Database
+from taskq.stores.wakeups import FIRST_POLL, LAST_POLL, Listener
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from taskq.backends.sqlite import SqliteBackend
+    from taskq.routing import Queue
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class SqliteConsumer(Consumer):
+    """Consumes queues of one file.
+
+    Args:
+        database: the broker's file.
+        queues: what to consume.
+        lease: seconds that a delivery is ours without being extended.
+        backend: the store in the same file, whose outcomes `settle` writes itself.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        queues: Sequence[Queue],
+        lease: float,
+        backend: SqliteBackend | None,
+    ) -> None:
+        self._database = database
+        self._names = [queue.name for queue in queues]
+        self._temporary = [queue.name for queue in queues if queue.auto_delete]
+        self._lease = lease
+        self._backend = backend
+        self._owner = secrets.randbits(62)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="taskq-sqlite")
+        self._claim_sql = _claim_sql(len(self._names))
+        self._housekeeping = 0.0
+        self._woken = asyncio.Event()
+        self._listener: Listener | None = None
+        self._loop = asyncio.get_running_loop()
+
+    async def receive(self, limit: int) -> list[Delivery]:
+        self._listen()
+        poll = FIRST_POLL
+        while True:
+            self._woken.clear()
+            deliveries, next_event = await self._run(self._claim, limit)
+            if deliveries:
+                return deliveries
+            pause = min(poll, max(next_event - time.time(), 0.0005))
+            try:
+                await asyncio.wait_for(self._woken.wait(), pause)
+                poll = FIRST_POLL
+            except TimeoutError:
+                poll = min(poll * 2, LAST_POLL)
+
+    def _listen(self) -> None:
+        if self._listener is None:
+            try:
+                self._listener = self._database.wakeups.listener("messages")
+            except OSError as exc:
+                raise OperationalError(f"cannot listen for wake-ups: {exc}") from exc
+            self._loop.add_reader(self._listener.fileno(), self._wake)
+
+    def _wake(self) -> None:
+        assert self._listener is not None
+        self._listener.drain()
+        self._woken.set()
+
+    async def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._loop.run_in_executor(self._thread, lambda: function(*args, **kwargs))
+
+    def _claim(self, limit: int) -> tuple[list[Delivery], float]:
+        """Lease up to `limit` messages; else tell when something may change by itself."""
+        now = time.time()
+        if now >= self._housekeeping:
+            self._keep_house(now)
+        waiting, next_event = self._look(now)
+        if not waiting:
+            return [], next_event
+        with self._database.write() as connection:
+            rows = connection.execute(
+                self._claim_sql, (now + self._lease, self._owner, *self._names, limit)
+            ).fetchall()
+            rows.sort()
+            deliveries = [self._deliver(connection, *row[1:]) for row in rows]
+        return [delivery for delivery in deliveries if delivery is not None], now
+
+    def _look(self, now: float) -> tuple[bool, float]:
+        """Is anything ready?  Reads only, so that idle workers do not lock each other out."""
+        with self._database.read() as connection:
+            due, lease_end = connection.execute(
+                "SELECT (SELECT min(until) FROM messages WHERE state = 1 AND state > 0),"
+                " (SELECT min(until) FROM messages WHERE state = 2 AND state > 0)"
+            ).fetchone()
+            next_event = min(due or now + LAST_POLL, lease_end or now + LAST_POLL)
+            if next_event > now:
+                (waiting,) = connection.execute(
+                    "SELECT EXISTS (SELECT 1 FROM messages WHERE state = 0 AND queue IN"
+                    f" ({','.join('?' * len(self._names))}))",
+                    self._names,
+                ).fetchone()
+                return bool(waiting), next_event
+        with self._database.write() as connection:
+            _make_ready(connection, now)
+        return True, now
+
+    def _deliver(
+        self,
+        connection: sqlite3.Connection,
+        seq: int,
+        queue: str,
+        deliveries: int,
+        crashes: int,
+        packed: bytes,
+    ) -> Delivery | None:
+        try:
+            message = unpack(packed)
+        except DecodeError as exc:
+            _bury(connection, seq, queue, 0, str(exc), deliveries, crashes, packed)
+            connection.execute("DELETE FROM messages WHERE seq = ?", (seq,))
+            return None
+        return Delivery(message, packed, queue, seq, deliveries, crashes)
+
+    def _keep_house(self, now: float) -> None:
+        """A few times per lease: keep our temporary queues, delete what has expired."""
+        self._housekeeping = now + self._lease / 3
+        with self._database.write() as connection:
+            connection.executemany(
+                "UPDATE queues SET expires = ? WHERE name = ?",
+                [(now + 2 * self._lease, name) for name in self._temporary],
+            )
+            for (name,) in connection.execute(
+                "SELECT name FROM queues WHERE expires <= ?", (now,)
+            ).fetchall():
+                _drop_queue(connection, name)
+            connection.execute("DELETE FROM sent_steps WHERE expires <= ?", (now,))
+
+    async def settle(self, batch: Sequence[Settlement]) -> None:
+        outcomes = await self._run(self._settle, batch)
+        wakeups = self._database.wakeups
+        if outcomes and self._backend is not None:
+            self._backend.notify(outcomes)
+        if any(item.follow_ups or item.fate is Fate.REQUEUE for item in batch):
+            self._woken.set()
+            wakeups.send("messages")
+
+    def _settle(self, batch: Sequence[Settlement]) -> list[Outcome]:
+        with self._database.write() as connection:
+            final = [s for s in batch if s.fate is not Fate.REQUEUE and not s.acknowledged]
+            won = _delete(connection, [s.delivery.tag for s in final])
+            counted = [s for s in batch if s.acknowledged or s.delivery.tag in won]
+            outcomes = [s.outcome for s in counted if s.outcome is not None]
+            if self._backend is not None:
+                self._backend.write(connection, outcomes)
+            insert(connection, [message for s in counted for message in s.follow_ups])
+            now = time.time()
+            for s in batch:
+                if s.fate is Fate.REQUEUE:
+                    self._requeue(connection, s, now)
+                elif s.fate is Fate.DEAD and s.delivery.tag in won:
+                    d = s.delivery
+                    _bury(
+                        connection,
+                        d.tag,
+                        d.queue,
+                        d.message.priority,
+                        s.reason,
+                        d.deliveries,
+                        d.crashes + s.crashed,
+                        d.packed,
+                    )
+        return outcomes
+
+    def _requeue(self, connection: sqlite3.Connection, s: Settlement, now: float) -> None:
+        """Give one message back, unless another worker has taken it over by now."""
+        connection.execute(
+            "UPDATE messages SET state = ?, until = ?, owner = 0, crashes = crashes + ?,"
+            " deliveries = deliveries - ? WHERE seq = ? AND owner = ? AND state = ?",
+            (
+                DELAYED if s.delay else READY,
+                now + s.delay,
+                s.crashed,
+                s.unused,
+                s.delivery.tag,
+                self._owner,
+                LEASED,
+            ),
+        )
+
+    async def extend(self, deliveries: Collection[Delivery]) -> list[Delivery]:
+        return await self._run(self._extend, list(deliveries))
+
+    def _extend(self, deliveries: list[Delivery]) -> list[Delivery]:
+        until = time.time() + self._lease
+        kept: set[int] = set()
+        with self._database.write() as connection:
+            for start in range(0, len(deliveries), 500):
+                tags = [d.tag for d in deliveries[start : start + 500]]
+                rows = connection.execute(
+                    "UPDATE messages SET until = ? WHERE owner = ? AND state = ? AND seq IN"
+                    f" ({','.join('?' * len(tags))}) RETURNING seq",
+                    (until, self._owner, LEASED, *tags),
+                )
+                kept.update(seq for (seq,) in rows.fetchall())
+        return [delivery for delivery in deliveries if delivery.tag not in kept]
+
+    async def close(self) -> None:
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener.fileno())
+            self._listener.close()
+            self._listener = None
+        try:
+            await self._run(self._give_back)
+        finally:
+            self._thread.shutdown()
+
+    def _give_back(self) -> None:
+        """Return what is leased and was not settled, and drop our temporary queues."""
+        with self._database.write() as connection:
+            returned = connection.execute(
+                "UPDATE messages SET state = 0, owner = 0, deliveries = deliveries - 1"
+                " WHERE state = 2 AND state > 0 AND owner = ?",
+                (self._owner,),
+            ).rowcount
+            for name in self._temporary:
+                _drop_queue(connection, name)
+        if returned:
+            self._database.wakeups.send("messages")
+
+
+def _claim_sql(queues: int) -> str:
+    """The claim over several queues: the most urgent of each, then the most urgent of all.
+
+    One range of the index a queue: an IN with ORDER BY would sort the whole backlog.
+    """
+    one = (
+        "SELECT * FROM (SELECT seq, priority FROM messages WHERE state = 0"
+        " AND queue = ?{} ORDER BY priority DESC, seq LIMIT ?{})"
+    )
+    limit = queues + 3
+    union = " UNION ALL ".join(one.format(n, limit) for n in range(3, queues + 3))
+    return (
+        "UPDATE messages SET state = 2, until = ?1, owner = ?2, deliveries = deliveries + 1"
+        f" WHERE seq IN (SELECT seq FROM ({union}) ORDER BY priority DESC, seq LIMIT ?{limit})"
+        " RETURNING -priority, seq, queue, deliveries, crashes, message"
+    )
+
+
+def _make_ready(connection: sqlite3.Connection, now: float) -> None:
+    """Release delayed messages that are due, and leases that nobody extended.
+
+    A thousand at a time, so that a crowd that is due at once never holds the lock for long.
+    """
+    connection.execute(
+        "UPDATE messages SET state = 0, owner = 0 WHERE seq IN (SELECT seq FROM messages"
+        " WHERE state IN (1, 2) AND state > 0 AND until <= ? LIMIT 1000)",
+        (now,),
+    )
+
+
+def _delete(connection: sqlite3.Connection, tags: list[int]) -> set[int]:
+    """Delete messages; the answer holds those that were still there, and so are won."""
+    won: set[int] = set()
+    for start in range(0, len(tags), 100):
+        part = tags[start : start + 100]
+        rows = connection.execute(
+            f"DELETE FROM messages WHERE seq IN ({','.join('?' * len(part))}) RETURNING seq", part
+        )
+        won.update(seq for (seq,) in rows.fetchall())
+    return won
+
+
+def _bury(
+    connection: sqlite3.Connection,
+    seq: int,
+    queue: str,
+    priority: int,
+    reason: str,
+    deliveries: int,
+    crashes: int,
+    packed: bytes,
+) -> None:
+    connection.execute(
+        "INSERT INTO dead_letters (queue, priority, reason, died, deliveries, crashes, message)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (queue, priority, reason, time.time(), deliveries, crashes, packed),
+    )
+
+
+def _drop_queue(connection: sqlite3.Connection, name: str) -> None:
+    connection.execute("DELETE FROM bindings WHERE queue = ?", (name,))
+    connection.execute("DELETE FROM messages WHERE queue = ?", (name,))
+    connection.execute("DELETE FROM queues WHERE name = ?", (name,))

@@ -1,0 +1,131 @@
+"""Chains: tasks one after the other, each given the result of the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from taskq.canvas.signature import Signature, as_list
+from taskq.message import new_id
+
+if TYPE_CHECKING:
+    from taskq.app import TaskQ
+    from taskq.result import AsyncResult
+
+
+class chain(Signature):  # noqa: N801 - the field's name for it
+    """Tasks that run one after the other.
+
+    The whole chain travels with its first task, and each next step is sent in the
+    settlement of the one before: a chain never stands still because a process died
+    between two steps.
+
+    Args:
+        tasks: signatures in the order of running, chains among them, or one list of them.
+        app: the app that sends it; the first task's by default.
+    """
+
+    subtask_type = "chain"
+
+    def __init__(self, *tasks: Any, app: TaskQ | None = None) -> None:
+        if len(tasks) == 1 and isinstance(tasks[0], Mapping) and "subtask_type" in tasks[0]:
+            first = tasks[0]
+            if first["subtask_type"] == "chain":
+                super().__init__(first, app=app)
+                return
+        steps = tasks[0] if len(tasks) == 1 and isinstance(tasks[0], list | tuple) else tasks
+        flat = list(_flatten(steps))
+        super().__init__(
+            "taskq.chain",
+            kwargs={"tasks": flat},
+            app=app or (flat[0]._app if flat else None),
+        )
+
+    @property
+    def tasks(self) -> list[Signature]:
+        """The steps, in the order of running."""
+        return [
+            step if isinstance(step, Signature) else Signature.from_dict(step, self._app)
+            for step in self["kwargs"]["tasks"]
+        ]
+
+    def call(
+        self,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> tuple[Signature, list[str]]:
+        """The first step with the rest on its back, and the ids of all steps.
+
+        Raises:
+            ValueError: the chain is empty.
+        """
+        steps = [step.clone() for step in self.tasks]
+        if not steps:
+            raise ValueError("a chain without tasks cannot be sent")
+        whole = {**self["options"], **(options or {})}
+        last_id = whole.pop("task_id", None)
+        links = as_list(whole.pop("link", None))
+        errors = as_list(whole.pop("link_error", None))
+        for step in steps:
+            step["options"] = {**whole, **step["options"]}
+            step["options"].setdefault("task_id", new_id())
+            for errback in errors:
+                step.link_error(errback)
+        if last_id:
+            steps[-1]["options"]["task_id"] = last_id
+        for callback in links:
+            steps[-1].link(callback)
+        ids = [step["options"]["task_id"] for step in steps]
+        first = steps[0]
+        first["args"], first["kwargs"], _ = first.merge(args, kwargs)
+        # Protocol 2 keeps what follows in reverse, so that each step takes the last.
+        first["options"]["chain"] = [dict(step) for step in reversed(steps[1:])]
+        first["options"].setdefault("root_id", ids[0])
+        return first, ids
+
+    def apply_async(
+        self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> AsyncResult[Any]:
+        """Send it; the result is the last step's, its `parent` the step before, and so on."""
+        first, ids = self.call(args, kwargs, options)
+        first._app = self.app
+        self.app.send_task(first.task, first.args, first.kwargs, **first.options)
+        return self.app.result_chain(ids)
+
+    async def aapply_async(
+        self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> AsyncResult[Any]:
+        """`apply_async` for code on an event loop."""
+        first, ids = self.call(args, kwargs, options)
+        await self.app.asend_task(first.task, first.args, first.kwargs, **first.options)
+        return self.app.result_chain(ids)
+
+    def apply(
+        self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> Any:
+        """Run the steps here and now; the result is the last step's."""
+        result: Any = None
+        for number, step in enumerate(self.tasks):
+            given = args if number == 0 else (result.get(),)
+            result = step.apply(given, kwargs if number == 0 else None, **options)
+        return result
+
+    def __or__(self, other: Signature) -> chain:  # type: ignore[override]
+        return chain(self, other, app=self._app)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
+        """Send it, as Celery's chains do when called."""
+        return self.apply_async(args, kwargs)
+
+    def __repr__(self) -> str:
+        return " | ".join(map(repr, self.tasks))
+
+
+def _flatten(steps: Iterable[Any]) -> Iterable[Signature]:
+    for step in steps:
+        signature = step if isinstance(step, Signature) else Signature.from_dict(step)
+        if isinstance(signature, chain):
+            yield from signature.tasks
+        else:
+            yield signature

@@ -1,0 +1,70 @@
+"""Running a task in the caller's process, as if a worker had taken it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from taskq import states
+from taskq.canvas.signature import Signature
+from taskq.execution import TaskRunner
+from taskq.request import Request
+from taskq.result import EagerResult
+
+if TYPE_CHECKING:
+    from taskq.app import TaskQ
+    from taskq.producer import CallOptions
+    from taskq.task import Task
+
+
+def run_eagerly(
+    app: TaskQ,
+    task: Task[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    throw: bool | None,
+    options: CallOptions,
+) -> EagerResult[Any]:
+    """Run a task here and now, retries and callbacks included.
+
+    Arguments are not encoded, so that tests may pass whatever they like; times are not
+    waited for.
+
+    Args:
+        app: whose task it is.
+        task: the task.
+        args: positional arguments.
+        kwargs: keyword arguments.
+        throw: raise what it raises; the setting ``task_eager_propagates`` by default.
+        options: as for `Task.apply_async`.
+    """
+    if task.typing:
+        task.check_arguments(args, kwargs)
+    runner = TaskRunner(app)
+    message = app.producer.build(task.name, (), {}, options, task)
+    embed = {"callbacks": options.get("link"), "errbacks": options.get("link_error")}
+    while True:
+        request = Request(message, args, kwargs, _listed(embed), is_eager=True)
+        report, value = runner.execute(0, task, request)
+        if report.state != states.RETRY or request.retry_message is None:
+            break
+        message = request.retry_message
+        args, kwargs = request.retry_call
+    if report.outcome is not None:
+        app.backend.store([report.outcome])
+    failed = report.state in states.PROPAGATE_STATES
+    if failed and (app.conf.task_eager_propagates if throw is None else throw):
+        raise value
+    if report.state == states.SUCCESS:
+        for callback in request.callbacks or ():
+            Signature.from_dict(callback, app).apply((value,))
+    return EagerResult(message.id, value, report.state, report.traceback, task.name)
+
+
+def _listed(embed: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """One signature or several, as a list."""
+    return {
+        key: list(value) if isinstance(value, list | tuple) else [value]
+        for key, value in embed.items()
+        if value
+    }

@@ -1,0 +1,426 @@
+"""One execution of a task: from the message to all that must be settled with it.
+
+The same code runs in a worker's children, in the solo pool and in `Task.apply`.  It
+talks to no broker and no store: what it returns, a `Report`, says what has to happen.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from taskq import signals, states
+from taskq.backends.base import Outcome
+from taskq.brokers.base import Fate
+from taskq.canvas import Signature, chain
+from taskq.context import running
+from taskq.exceptions import (
+    ContentDisallowed,
+    DecodeError,
+    Ignore,
+    InvalidTaskError,
+    Reject,
+    Retry,
+)
+from taskq.failure import ExceptionInfo
+from taskq.message import TaskMessage, step_id
+from taskq.request import Request
+from taskq.serialization import decompress
+
+if TYPE_CHECKING:
+    from taskq.app import TaskQ
+    from taskq.task import Task
+
+logger = logging.getLogger("taskq.task")
+
+Invoke = Callable[[Callable[..., Any], Any, Any], Any]
+
+
+class Report(msgspec.Struct, array_like=True):
+    """What came of one execution, on its way from a child to the worker's parent.
+
+    Attributes:
+        ticket: the worker's number for it.
+        fate: what becomes of the message.
+        state: how it ended.
+        runtime: seconds.
+        outcome: what the result store is to keep.
+        follow_ups: messages that must follow.
+        text: the result or the exception, for the log.
+        traceback: for the log; None where it is no surprise.
+        reason: why it is a dead letter, if it is one.
+    """
+
+    ticket: int
+    fate: Fate
+    state: str
+    runtime: float = 0.0
+    outcome: Outcome | None = None
+    follow_ups: list[TaskMessage] = []
+    text: str = ""
+    traceback: str | None = None
+    reason: str = ""
+
+
+class TaskRunner:
+    """Runs tasks of an app.
+
+    Args:
+        app: whose tasks, settings and serializers.
+        hostname: the worker's name.
+        invoke: calls a function with arguments, and drives it if it is a coroutine.
+        verbose: put the result's text into reports.
+        on_start: given the state STARTED of tasks that are tracked.
+    """
+
+    def __init__(
+        self,
+        app: TaskQ,
+        hostname: str = "",
+        invoke: Invoke | None = None,
+        verbose: bool = False,
+        on_start: Callable[[Outcome], None] | None = None,
+    ) -> None:
+        self._app = app
+        self._hostname = hostname
+        self._invoke = invoke or call
+        self._verbose = verbose
+        self._on_start = on_start
+        self._tracks = app.conf.task_track_started
+        self._accept = app.serializers.content_types(app.conf.accept_content)
+
+    def run(self, ticket: int, message: TaskMessage, queue: str, deliveries: int) -> Report:
+        """Decode a message, run its task and say what came of it.
+
+        Never raises because of the message or the task; an exit (`SystemExit`,
+        `KeyboardInterrupt`) does come through.
+        """
+        try:
+            task = self._app.tasks[message.task]
+            request = self._open(message, queue, deliveries)
+        except (DecodeError, ContentDisallowed, InvalidTaskError) as exc:
+            return self._undecodable(ticket, message, exc)
+        return self.execute(ticket, task, request)[0]
+
+    def _open(self, message: TaskMessage, queue: str, deliveries: int) -> Request:
+        serializers = self._app.serializers
+        body = message.body
+        compression = message.headers.get("compression")
+        if compression:
+            body = decompress(body, compression)
+        content = serializers.decode(
+            body, message.content_type, message.content_encoding, self._accept
+        )
+        try:
+            args, kwargs, embed = content
+            if not isinstance(kwargs, dict) or not isinstance(args, list | tuple):
+                raise TypeError("args must be a list and kwargs an object")
+        except (TypeError, ValueError) as exc:
+            raise InvalidTaskError(
+                f"the body of a task must be [args, kwargs, embed], not "
+                f"{type(content).__name__}: {exc}"
+            ) from exc
+        return Request(
+            message,
+            args,
+            kwargs,
+            embed,
+            queue=queue,
+            hostname=self._hostname,
+            deliveries=deliveries,
+        )
+
+    def _undecodable(self, ticket: int, message: TaskMessage, exc: Exception) -> Report:
+        info = ExceptionInfo(exc)
+        return Report(
+            ticket,
+            Fate.DEAD,
+            states.FAILURE,
+            outcome=self._app.result_codec.encode(
+                message.id, states.FAILURE, exc, info.traceback, message.headers
+            ),
+            text=repr(exc),
+            reason=f"{type(exc).__name__}: {exc}",
+        )
+
+    def execute(self, ticket: int, task: Task[..., Any], request: Request) -> tuple[Report, Any]:
+        """Run a task whose arguments are decoded.
+
+        Returns:
+            The report, and the value or exception itself for callers in this process.
+        """
+        token = running.set(request)
+        started = time.perf_counter()
+        value: Any = None
+        try:
+            if signals.task_prerun.receivers:
+                _signal(signals.task_prerun, task, request)
+            if task.track_started or self._tracks:
+                self._track(task, request)
+            task.before_start(request.id or "", request.args, request.kwargs)
+            value = self._invoke(task.run, request.args, request.kwargs)
+            report = self._succeeded(ticket, task, request, value, started)
+        except Exception as exc:
+            value = exc
+            report = self._ended_early(ticket, task, request, exc, started)
+        finally:
+            running.reset(token)
+        if signals.task_postrun.receivers:
+            _signal(signals.task_postrun, task, request, retval=value, state=report.state)
+        return report, value
+
+    def _track(self, task: Task[..., Any], request: Request) -> None:
+        """Tell that it has started, if anybody may read it."""
+        tracked = self._tracks if task.track_started is None else task.track_started
+        if tracked and self._on_start is not None and not self._ignores(task, request):
+            meta = {"pid": os.getpid(), "hostname": self._hostname}
+            outcome = self._encode(task, request, states.STARTED, meta)
+            if outcome is not None:
+                self._on_start(outcome)
+
+    # It returned
+
+    def _succeeded(
+        self, ticket: int, task: Task[..., Any], request: Request, value: Any, started: float
+    ) -> Report:
+        runtime = time.perf_counter() - started
+        report = Report(ticket, Fate.DONE, states.SUCCESS, runtime)
+        if not self._ignores(task, request):
+            report.outcome = self._encode(task, request, states.SUCCESS, value)
+        if not request.is_eager and (request.chain or request.callbacks or request.retry_message):
+            report.follow_ups = self._next_steps(request, value)
+        if self._verbose:
+            report.text = _short(value, task.resultrepr_maxsize)
+        if signals.task_success.receivers:
+            signals.task_success.send(task, result=value, runtime=runtime)
+        args = (request.id, request.args, request.kwargs)
+        _guarded(task.on_success, value, *args)
+        _guarded(task.after_return, states.SUCCESS, value, *args, None)
+        return report
+
+    def _ignores(self, task: Task[..., Any], request: Request) -> bool:
+        ignore = request.headers.get("ignore_result")
+        if ignore is None:
+            ignore = task.ignore_result
+        return bool(self._app.conf.task_ignore_result if ignore is None else ignore)
+
+    def _encode(
+        self,
+        task: Task[..., Any],
+        request: Request,
+        state: str,
+        value: Any,
+        traceback: str | None = None,
+    ) -> Outcome | None:
+        if request.is_eager and not self._app.conf.task_store_eager_result:
+            return None
+        codec = self._app.result_codec
+        more: dict[str, Any] = {}
+        if codec.extended:
+            more = {
+                "name": task.name,
+                "args": request.args,
+                "kwargs": request.kwargs,
+                "worker": self._hostname,
+                "retries": request.retries,
+                "queue": request.queue,
+            }
+        return codec.encode(request.id or "", state, value, traceback, request.headers, **more)
+
+    def _next_steps(self, request: Request, value: Any) -> list[TaskMessage]:
+        """The messages of callbacks and of the chain's next step."""
+        messages = [
+            self._step(request, f"callback-{number}", document, (value,))
+            for number, document in enumerate(request.callbacks or ())
+        ]
+        if request.chain:
+            *rest, following = request.chain
+            messages.append(self._step(request, "chain", following, (value,), rest))
+        if request.retry_message is not None:  # retry(throw=False), and then it returned
+            messages.append(request.retry_message)
+        return messages
+
+    def _step(
+        self,
+        request: Request,
+        step: str,
+        document: Mapping[str, Any],
+        args: tuple[Any, ...],
+        rest: list[Any] | None = None,
+    ) -> TaskMessage:
+        signature = Signature.from_dict(document, self._app)
+        if isinstance(signature, chain):
+            signature, _ = signature.call(args)
+            args = ()
+        name = signature.task
+        all_args, kwargs, options = signature.merge(args)
+        options.setdefault("task_id", step_id(request.id or "", step))
+        options["root_id"] = request.root_id
+        options["parent_id"] = request.id
+        options["once"] = f"{request.id}:{request.retries}:{step}"
+        if rest:
+            options["chain"] = rest
+        return self._app.producer.build(
+            name,
+            all_args,
+            kwargs,
+            options,
+            self._app.tasks.get(name),  # type: ignore[arg-type]
+        )
+
+    # It raised
+
+    def _ended_early(
+        self, ticket: int, task: Task[..., Any], request: Request, exc: Exception, started: float
+    ) -> Report:
+        runtime = time.perf_counter() - started
+        if isinstance(exc, Ignore):
+            return Report(ticket, Fate.DONE, states.IGNORED, runtime)
+        if isinstance(exc, Reject):
+            return self._rejected(ticket, exc, runtime)
+        try:
+            if isinstance(exc, Retry):
+                return self._retried(ticket, task, request, exc, runtime)
+            if _retries_by_itself(task, exc):
+                return self._retry_by_itself(ticket, task, request, exc, runtime)
+        except Exception as failure:  # no retries left, or the retry cannot be encoded
+            exc = failure
+        return self._failed(ticket, task, request, exc, runtime)
+
+    def _rejected(self, ticket: int, exc: Reject, runtime: float) -> Report:
+        signals.task_rejected.send(self._app, message=None, exc=exc)
+        fate = Fate.REQUEUE if exc.requeue else Fate.DEAD
+        reason = f"rejected by the task: {exc.reason}"
+        return Report(ticket, fate, states.REJECTED, runtime, text=repr(exc), reason=reason)
+
+    def _retry_by_itself(
+        self, ticket: int, task: Task[..., Any], request: Request, exc: Exception, runtime: float
+    ) -> Report:
+        options = dict(task.retry_kwargs)
+        if "countdown" not in options and "eta" not in options:
+            options["countdown"] = task.backoff(request.retries)
+        try:
+            task.retry(exc=exc, **options)
+        except Retry as retry:
+            return self._retried(ticket, task, request, retry, runtime)
+        raise exc
+
+    def _retried(
+        self, ticket: int, task: Task[..., Any], request: Request, retry: Retry, runtime: float
+    ) -> Report:
+        if request.retry_message is None:
+            raise InvalidTaskError("raise self.retry(...), not Retry: only it sends the task again")
+        cause = retry.exc or retry
+        info = ExceptionInfo(retry)
+        report = Report(ticket, Fate.DONE, states.RETRY, runtime)
+        report.follow_ups = [request.retry_message]
+        report.text = str(retry)
+        report.traceback = info.traceback
+        if not self._ignores(task, request):
+            report.outcome = self._encode(task, request, states.RETRY, cause, info.traceback)
+        if signals.task_retry.receivers:
+            signals.task_retry.send(task, request=request, reason=retry, einfo=info)
+        args = (request.id, request.args, request.kwargs, info)
+        _guarded(task.on_retry, cause, *args)
+        _guarded(task.after_return, states.RETRY, retry, *args)
+        return report
+
+    def _failed(
+        self, ticket: int, task: Task[..., Any], request: Request, exc: Exception, runtime: float
+    ) -> Report:
+        info = ExceptionInfo(exc)
+        report = Report(ticket, Fate.DONE, states.FAILURE, runtime, text=repr(exc))
+        if not isinstance(exc, task.throws):
+            report.traceback = info.traceback
+        conf = self._app.conf
+        acks = conf.task_acks_on_failure if task.acks_on_failure is None else task.acks_on_failure
+        if not acks:
+            report.fate = Fate.DEAD
+            report.reason = f"it failed, and acks_on_failure is off: {exc!r}"
+        keeps_errors = task.store_errors_even_if_ignored
+        if keeps_errors is None:
+            keeps_errors = conf.task_store_errors_even_if_ignored
+        if keeps_errors or not self._ignores(task, request):
+            report.outcome = self._encode(task, request, states.FAILURE, exc, info.traceback)
+        if request.errbacks:
+            report.follow_ups = self._errbacks(request, exc, info)
+        if signals.task_failure.receivers:
+            signals.task_failure.send(
+                task,
+                task_id=request.id,
+                exception=exc,
+                args=request.args,
+                kwargs=request.kwargs,
+                traceback=exc.__traceback__,
+                einfo=info,
+            )
+        args = (request.id, request.args, request.kwargs, info)
+        _guarded(task.on_failure, exc, *args)
+        _guarded(task.after_return, states.FAILURE, exc, *args)
+        return report
+
+    def _errbacks(self, request: Request, exc: Exception, info: ExceptionInfo) -> list[TaskMessage]:
+        """Call or send what was linked as errback.
+
+        As in Celery, one that is known here and takes several arguments is called at once
+        with (request, exc, traceback); others are sent with the id of the failed task.
+        """
+        messages = []
+        for number, document in enumerate(request.errbacks or ()):
+            signature = Signature.from_dict(document, self._app)
+            task = self._app.tasks.get(signature.task)
+            if task is not None and not signature.immutable and task.takes_several():
+                _guarded(task.run, request, exc, info.traceback, **signature.kwargs)
+            elif request.is_eager:
+                _guarded(signature.apply, (request.id,))
+            else:
+                step = f"errback-{number}"
+                messages.append(self._step(request, step, document, (request.id,)))
+        return messages
+
+
+def call(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Call a function; a coroutine runs on a loop of its own."""
+    value = function(*args, **kwargs)
+    if inspect.iscoroutine(value):
+        # asyncio is imported by those who use it: it doubles the time to import taskq.
+        import asyncio
+
+        return asyncio.run(value)
+    return value
+
+
+def _retries_by_itself(task: Task[..., Any], exc: Exception) -> bool:
+    return (
+        bool(task.autoretry_for)
+        and isinstance(exc, task.autoretry_for)
+        and not isinstance(exc, task.dont_autoretry_for)
+    )
+
+
+def _signal(signal: signals.Signal, task: Task[..., Any], request: Request, **more: Any) -> None:
+    signal.send(
+        task, task_id=request.id, task=task, args=request.args, kwargs=request.kwargs, **more
+    )
+
+
+def _guarded(function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    """Call a handler of the user's; its errors do not change what the task has done."""
+    try:
+        function(*args, **kwargs)
+    except Exception:
+        logger.exception("%s failed", getattr(function, "__qualname__", function))
+
+
+def _short(value: Any, size: int) -> str:
+    try:
+        text = repr(value)
+    except Exception as exc:
+        return f"<unprintable {type(value).__name__}: {exc!r}>"
+    return text if len(text) <= size else text[: size - 3] + "..."

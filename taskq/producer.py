@@ -1,0 +1,385 @@
+"""From a call to a published message."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypedDict, cast
+
+from taskq import signals
+from taskq.canvas.signature import as_list
+from taskq.context import running
+from taskq.exceptions import ImproperlyConfigured, OperationalError
+from taskq.message import MAX_PRIORITY, TaskMessage, new_id, origin, to_isoformat, to_timestamp
+from taskq.serialization import compress
+
+if TYPE_CHECKING:
+    from taskq.brokers.base import Broker
+    from taskq.routing import Router
+    from taskq.serialization import SerializerRegistry
+    from taskq.settings import Settings
+    from taskq.task import Task
+
+_REPR_LENGTH = 1024
+
+
+class SendOptions(TypedDict, total=False):
+    """The options of a call that say nothing of when.
+
+    Attributes:
+        task_id: the id to use; a new UUID by default.
+        expires: seconds, or a moment, after which it is dropped if it has not started.
+        priority: 0 to 9, 9 first.
+        queue: the queue, by name.
+        exchange: the exchange, by name; with `routing_key` in place of a queue.
+        routing_key: what the exchange's bindings are matched against.
+        serializer: json, msgpack, yaml, pickle or a registered one.
+        compression: zlib, bzip2, lzma, brotli or zstd.
+        headers: headers of one's own.
+        link: signatures to send when it succeeds.
+        link_error: signatures to send when it fails.
+        ignore_result: keep no result.
+        time_limit: seconds until its process is killed.
+        soft_time_limit: seconds until `SoftTimeLimitExceeded` is raised in it.
+        shadow: the name that logs show.
+        retry: publish again if the broker cannot be reached; True by default.
+        retry_policy: how often and how fast; see ``task_publish_retry_policy``.
+        add_to_parent: remember it as a child of the task that sends it.
+        root_id: first task of the workflow.
+        parent_id: the task that sends it.
+        group_id: the group that it is in.
+        group_index: its place in that group.
+        chord: the chord's body.
+        chain: what follows, the last step first.
+        reply_to: the address for its result.
+        retries: how often it has been retried.
+        once: a key under which brokers accept it a single time.
+    """
+
+    task_id: str | None
+    expires: float | datetime | str | timedelta | None
+    priority: int | None
+    queue: Any
+    exchange: Any
+    routing_key: str | None
+    serializer: str | None
+    compression: str | None
+    headers: Mapping[str, Any] | None
+    link: Any
+    link_error: Any
+    ignore_result: bool | None
+    time_limit: float | None
+    soft_time_limit: float | None
+    shadow: str | None
+    retry: bool | None
+    retry_policy: Mapping[str, float] | None
+    add_to_parent: bool
+    root_id: str | None
+    parent_id: str | None
+    group_id: str | None
+    group_index: int | None
+    chord: Any
+    chain: Any
+    reply_to: str | None
+    retries: int
+    once: str | None
+
+
+class CallOptions(SendOptions, total=False):
+    """The options of a call: `SendOptions`, and when it may run.
+
+    Attributes:
+        countdown: seconds from now before it may run.
+        eta: the moment before which it must not run; a naive one is UTC.
+    """
+
+    countdown: float | None
+    eta: datetime | str | None
+
+
+class Producer:
+    """Builds messages by the app's settings, and publishes them.
+
+    Args:
+        conf: the app's settings.
+        serializers: the app's serializers.
+        router: decides where a call goes.
+        broker: gives the broker; asked only when something is published.
+    """
+
+    def __init__(
+        self,
+        conf: Settings,
+        serializers: SerializerRegistry,
+        router: Router,
+        broker: Callable[[], Broker],
+    ) -> None:
+        self._conf = conf
+        self._serializers = serializers
+        self._router = router
+        self._broker = broker
+        self._origin = (0, "")
+        self._declared: set[str] = {""}
+
+    def build(
+        self,
+        name: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: CallOptions,
+        task: Task[..., Any] | None = None,
+    ) -> TaskMessage:
+        """The message of one call.
+
+        Args:
+            name: the task's name.
+            args: positional arguments.
+            kwargs: keyword arguments.
+            options: the call's own.
+            task: the task, if this process knows it; its attributes are the defaults.
+
+        Raises:
+            EncodeError: an argument cannot be encoded.
+            ImproperlyConfigured: an option has a value that makes no sense.
+        """
+        conf = self._conf
+        now = time.time()
+        destination = self._router.route(
+            {**(task.routing_options() if task is not None else {}), **_without_none(options)},
+            name,
+            args,
+            kwargs,
+            task,
+        )
+        if destination.options:
+            options = cast("CallOptions", {**options, **destination.options})
+        task_id = options.get("task_id") or new_id()
+        due = _due(options, now)
+        expires = _expiry(options, task, now)
+        request = running.get()
+        parent = request if request is not None and not request.called_directly else None
+        soft = options.get("soft_time_limit")
+        hard = options.get("time_limit")
+        ignore = options.get("ignore_result")
+        if ignore is None and task is not None:
+            ignore = task.ignore_result
+        headers: dict[str, Any] = {
+            **(options.get("headers") or {}),
+            "lang": "py",
+            "task": name,
+            "id": task_id,
+            "shadow": options.get("shadow"),
+            "eta": to_isoformat(due) if due is not None else None,
+            "expires": to_isoformat(expires) if expires is not None else None,
+            "group": options.get("group_id"),
+            "group_index": options.get("group_index"),
+            "retries": options.get("retries") or 0,
+            "timelimit": [hard, soft],
+            "root_id": options.get("root_id") or (parent.root_id if parent else None) or task_id,
+            "parent_id": options.get("parent_id") or (parent.id if parent else None),
+            "argsrepr": _short_repr(args),
+            "kwargsrepr": _short_repr(kwargs),
+            "origin": self._sender(),
+            "ignore_result": bool(conf.task_ignore_result if ignore is None else ignore),
+            "replaced_task_nesting": 0,
+            "stamped_headers": None,
+            "stamps": {},
+        }
+        embed = {
+            "callbacks": as_list(options.get("link")) or None,
+            "errbacks": as_list(options.get("link_error")) or None,
+            "chain": options.get("chain"),
+            "chord": options.get("chord"),
+        }
+        encoded = self._serializers.encode(
+            (args, kwargs, embed),
+            options.get("serializer") or (task and task.serializer) or conf.task_serializer,
+        )
+        body = encoded.body
+        compression = (
+            options.get("compression") or (task and task.compression) or conf.task_compression
+        )
+        if compression:
+            body, headers["compression"] = compress(body, compression)
+        priority = destination.priority
+        if priority is None:
+            priority = conf.task_default_priority
+        if priority is None and conf.task_inherit_parent_priority and parent and parent.message:
+            priority = parent.message.priority
+        return TaskMessage(
+            headers,
+            body,
+            encoded.content_type,
+            encoded.content_encoding,
+            destination.exchange,
+            destination.routing_key,
+            _checked_priority(priority, name),
+            options.get("reply_to"),
+            due,
+            options.get("once"),
+        )
+
+    def _sender(self) -> str:
+        pid, text = self._origin
+        if pid != os.getpid():
+            text = origin()
+            self._origin = (os.getpid(), text)
+        return text
+
+    def publish(
+        self,
+        messages: Sequence[TaskMessage],
+        retry: bool | None = None,
+        policy: Mapping[str, float] | None = None,
+    ) -> None:
+        """Publish in one round trip, again if the broker is away, within the policy's time.
+
+        Raises:
+            OperationalError: the broker could not be reached, or refused them.
+        """
+        _announce(signals.before_task_publish, messages)
+        pauses = self._pauses(retry, policy)
+        while True:
+            try:
+                broker = self._broker()
+                self._declare(broker, messages)
+                broker.publish(messages)
+                break
+            except OperationalError as exc:
+                pause = next(pauses, None)
+                if pause is None:
+                    raise _give_up(exc, messages) from exc
+                time.sleep(pause)
+        _announce(signals.after_task_publish, messages)
+
+    async def apublish(
+        self,
+        messages: Sequence[TaskMessage],
+        retry: bool | None = None,
+        policy: Mapping[str, float] | None = None,
+    ) -> None:
+        """`publish` for code on an event loop."""
+        # asyncio is imported by those who use it: it doubles the time to import taskq.
+        import asyncio
+
+        _announce(signals.before_task_publish, messages)
+        pauses = self._pauses(retry, policy)
+        while True:
+            try:
+                broker = self._broker()
+                if any(message.exchange not in self._declared for message in messages):
+                    await asyncio.to_thread(self._declare, broker, messages)
+                await broker.apublish(messages)
+                break
+            except OperationalError as exc:
+                pause = next(pauses, None)
+                if pause is None:
+                    raise _give_up(exc, messages) from exc
+                await asyncio.sleep(pause)
+        _announce(signals.after_task_publish, messages)
+
+    def _declare(self, broker: Broker, messages: Sequence[TaskMessage]) -> None:
+        """Make the queues of an exchange known before it is first published to."""
+        for message in messages:
+            name = message.exchange
+            if name not in self._declared:
+                broker.declare(self._router.bound_to(name))
+                self._declared.add(name)
+
+    def _pauses(self, retry: bool | None, policy: Mapping[str, float] | None) -> Any:
+        """Seconds to wait before each further attempt."""
+        if not (self._conf.task_publish_retry if retry is None else retry):
+            return iter(())
+        rules = {**self._conf.task_publish_retry_policy, **(policy or {})}
+        return (
+            min(rules["interval_start"] + rules["interval_step"] * n, rules["interval_max"])
+            for n in range(int(rules["max_retries"] or 0))
+        )
+
+
+def _without_none(options: CallOptions) -> dict[str, Any]:
+    """What a call says; None says nothing."""
+    return {key: value for key, value in options.items() if value is not None}
+
+
+def _due(options: CallOptions, now: float) -> float | None:
+    countdown = options.get("countdown")
+    if countdown is not None:
+        return now + countdown
+    eta = options.get("eta")
+    return _moment("eta", eta) if eta is not None else None
+
+
+def _expiry(options: CallOptions, task: Task[..., Any] | None, now: float) -> float | None:
+    expires = options.get("expires")
+    if expires is None and task is not None:
+        expires = task.expires
+    if expires is None:
+        return None
+    if isinstance(expires, timedelta):
+        return now + expires.total_seconds()
+    return now + expires if isinstance(expires, int | float) else _moment("expires", expires)
+
+
+def _moment(option: str, value: datetime | str) -> float:
+    try:
+        return to_timestamp(value)
+    except (TypeError, ValueError) as exc:
+        raise ImproperlyConfigured(
+            f"{option}={value!r} is no moment: give a datetime, or ISO 8601 text such as "
+            f"{datetime(2030, 1, 31, 12, tzinfo=UTC).isoformat()!r}"
+        ) from exc
+
+
+def _checked_priority(priority: int | None, name: str) -> int:
+    if priority is None:
+        return 0
+    if type(priority) is not int or not 0 <= priority <= MAX_PRIORITY:
+        raise ImproperlyConfigured(
+            f"priority={priority!r} for task {name!r}: priorities are 0 to {MAX_PRIORITY}, "
+            f"and {MAX_PRIORITY} is served first"
+        )
+    return priority
+
+
+def _short_repr(value: Any) -> str:
+    """What logs show of the arguments; large ones are cut before they are formatted."""
+    items = value.values() if isinstance(value, Mapping) else value
+    if len(value) <= 16 and all(
+        type(item) in _SMALL or (type(item) is str and len(item) < 256) for item in items
+    ):
+        return repr(value)
+    # reprlib is imported here since most calls have few and small arguments.
+    import reprlib
+
+    shorten = reprlib.Repr()
+    shorten.maxlevel, shorten.maxstring, shorten.maxother = 3, 128, 128
+    return shorten.repr(value)[:_REPR_LENGTH]
+
+
+_SMALL = frozenset({int, float, bool, type(None)})
+
+
+def _announce(signal: signals.Signal, messages: Sequence[TaskMessage]) -> None:
+    if not signal.receivers:
+        return
+    for message in messages:
+        signal.send(
+            message.task,
+            body=message.body,
+            exchange=message.exchange,
+            routing_key=message.routing_key,
+            headers=message.headers,
+            properties={"priority": message.priority, "reply_to": message.reply_to},
+            declare=[],
+            retry_policy=None,
+        )
+
+
+def _give_up(error: OperationalError, messages: Sequence[TaskMessage]) -> OperationalError:
+    names = sorted({message.task for message in messages})
+    return OperationalError(
+        f"cannot send {len(messages)} message(s) of {', '.join(names)}: {error}"
+    )

@@ -1,0 +1,240 @@
+"""Every setting, once: name, type, default and what it does.
+
+A line in ``Declarations`` is all that a new setting needs: type checkers read the
+annotation, conversion and its error messages come from it, and the documentation and
+``taskq settings`` are made from the rest. Times are in seconds.
+"""
+
+from collections.abc import Mapping
+from datetime import tzinfo
+from types import MappingProxyType
+from typing import Any
+
+from taskq.settings.setting import Seconds, Setting, setting
+
+WORKER_LOG_FORMAT = "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s"
+TASK_LOG_FORMAT = (
+    "[%(asctime)s: %(levelname)s/%(processName)s] %(task_name)s[%(task_id)s]: %(message)s"
+)
+
+
+class Declarations:
+    """The settings as attributes; ``Settings`` fills them in."""
+
+    # General
+    accept_content: tuple[str, ...] = setting(
+        ("json",),
+        "Serializers, by name or content type, whose messages and results are read. All else is "
+        "refused before it is decoded.",
+    )
+    celery_interop: bool = setting(
+        False,
+        "Use Celery's default names (queue, exchanges, result keys, built-in tasks), to work "
+        "beside Celery.",
+    )
+    enable_utc: bool = setting(
+        True, "Times in messages are in UTC; otherwise they are in `timezone`."
+    )
+    imports: tuple[str, ...] = setting((), "Modules that a worker imports when it starts.")
+    include: tuple[str, ...] = setting((), "More modules that a worker imports, after `imports`.")
+    timezone: str | tzinfo | None = setting(
+        None,
+        "Time zone of schedules and of dates without one: an IANA name or a tzinfo. None is "
+        "UTC, or the machine's with `enable_utc` off.",
+    )
+
+    # Broker
+    broker_url: str = setting("sqlite:///taskq.db", "Where messages are kept.")
+    broker_connection_timeout: Seconds = setting(
+        4.0, "Seconds to wait for a connection to the broker.", minimum=0
+    )
+    broker_lease: Seconds = setting(
+        30.0,
+        "Seconds after which a message goes to another worker, if its own has fallen silent. A "
+        "living worker renews it, however long the task runs.",
+        minimum=1,
+    )
+    broker_transport_options: dict[str, Any] = setting(
+        {}, "Options that only one kind of broker knows; its page lists them."
+    )
+
+    # Results
+    result_backend: str | None = setting(
+        None,
+        "Where outcomes are stored. None is the broker itself, where that can store them; "
+        "`disabled://` stores none.",
+    )
+    result_accept_content: tuple[str, ...] | None = setting(
+        None, "Like `accept_content`, for results alone. None is the same as `accept_content`."
+    )
+    result_compression: str | None = setting(
+        None, "Compression of results: gzip, bzip2, lzma, brotli or zstd."
+    )
+    result_expires: Seconds | None = setting(
+        86400.0, "Seconds that a result is kept. None or 0 keeps it for ever.", minimum=0
+    )
+    result_extended: bool = setting(
+        False, "Store name, arguments, worker, retries and queue with each result."
+    )
+    result_serializer: str = setting("json", "Serializer of results.")
+
+    # Tasks
+    task_acks_late: bool = setting(
+        True,
+        "Acknowledge a message when its outcome is stored, so that a lost worker loses nothing. "
+        "False, Celery's default: just before the task runs.",
+    )
+    task_acks_on_failure: bool = setting(
+        True,
+        "Acknowledge the message of a task that failed; otherwise it goes to the dead letters.",
+    )
+    task_acks_on_failure_or_timeout: bool | None = setting(
+        None,
+        "Celery's older name for `task_acks_on_failure` and `task_acks_on_timeout`; sets both.",
+    )
+    task_acks_on_timeout: bool = setting(
+        True,
+        "Acknowledge the message of a task that passed its hard time limit; otherwise it is put "
+        "back.",
+    )
+    task_always_eager: bool = setting(
+        False, "Run tasks at once in the calling process instead of sending them; for tests."
+    )
+    task_annotations: Any = setting(
+        None, "Task attributes by task name (`*` for all), to be changed without touching the code."
+    )
+    task_compression: str | None = setting(
+        None, "Compression of messages: gzip, bzip2, lzma, brotli or zstd."
+    )
+    task_create_missing_queues: bool = setting(
+        True, "Create a queue that is used but not in `task_queues`; otherwise that is an error."
+    )
+    task_default_delivery_mode: int = setting(
+        2,
+        "1 keeps messages in memory only, 2 (persistent) on disk, where the broker knows the "
+        "difference.",
+        minimum=1,
+        names={"transient": 1, "persistent": 2},
+    )
+    task_default_exchange: str | None = setting(
+        None,
+        "Exchange of the default queue. None is the broker's nameless exchange.",
+        interop="celery",
+    )
+    task_default_exchange_type: str = setting(
+        "direct", "Type of the default exchange: direct, topic, fanout or headers."
+    )
+    task_default_priority: int | None = setting(
+        None, "Priority of tasks that have none, from 0 to 9; 9 goes first.", minimum=0
+    )
+    task_default_queue: str = setting(
+        "default", "Queue of tasks that no option or route sends elsewhere.", interop="celery"
+    )
+    task_default_routing_key: str | None = setting(
+        None, "Routing key of the default queue. None is the queue's name."
+    )
+    task_eager_propagates: bool = setting(
+        False, "Let errors of tasks that run eagerly reach the caller."
+    )
+    task_ignore_result: bool = setting(
+        False, "Store no outcome, unless a task or call asks for it."
+    )
+    task_inherit_parent_priority: bool = setting(
+        False, "Tasks sent from inside of a task take over its priority."
+    )
+    task_max_crashes: int = setting(
+        3,
+        "Times a task may kill the process that runs it. Past it, its message goes to the dead "
+        "letters.",
+        minimum=1,
+    )
+    task_max_deliveries: int = setting(
+        20,
+        "Times a message may be delivered again, for whatever reason. Past it, it goes to the "
+        "dead letters.",
+        minimum=1,
+    )
+    task_publish_retry: bool = setting(
+        True, "Try again when a message cannot be sent, as `task_publish_retry_policy` says."
+    )
+    task_publish_retry_policy: dict[str, Any] = setting(
+        {"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 1},
+        "How often, and with what pauses (seconds), sending is tried again.",
+    )
+    task_queue_max_priority: int | None = setting(
+        None,
+        "Highest priority of queues that do not say so themselves, for brokers that must know "
+        "it beforehand.",
+        minimum=0,
+    )
+    task_queues: Any = setting(
+        None,
+        "The queues: `Queue` objects, or a mapping from name to options. None is the default "
+        "queue alone.",
+    )
+    task_reject_on_worker_lost: bool = setting(
+        True,
+        "Run a task again if the process that ran it died. False, Celery's default: it fails "
+        "with WorkerLostError.",
+    )
+    task_remote_tracebacks: bool = setting(
+        False, "Errors raised by `get()` show the worker's traceback (needs tblib)."
+    )
+    task_routes: Any = setting(
+        None,
+        "Which queue a task goes to: a mapping from name or pattern to queue or options, a "
+        "router, or a list of these.",
+    )
+    task_serializer: str = setting("json", "Serializer of messages.")
+    task_soft_time_limit: Seconds | None = setting(
+        None, "Seconds after which SoftTimeLimitExceeded is raised inside of the task.", minimum=0
+    )
+    task_store_eager_result: bool = setting(False, "Store the results of tasks that run eagerly.")
+    task_store_errors_even_if_ignored: bool = setting(
+        False, "Store errors of tasks whose results are ignored."
+    )
+    task_time_limit: Seconds | None = setting(
+        None,
+        "Seconds after which the process that runs the task is killed and replaced.",
+        minimum=0,
+    )
+    task_track_started: bool = setting(False, "Store the state STARTED when a task begins.")
+
+    # Worker
+    worker_concurrency: int | None = setting(
+        None, "Tasks that a worker runs at a time. None is the number of processors.", minimum=1
+    )
+    worker_hijack_root_logger: bool = setting(
+        True, "Remove the handlers of the root logger when a worker sets up its log."
+    )
+    worker_log_color: bool | None = setting(None, "Colours in the log. None is: on a terminal.")
+    worker_log_format: str = setting(WORKER_LOG_FORMAT, "Format of log lines.")
+    worker_max_memory_per_child: int | None = setting(
+        None,
+        "KiB of resident memory past which a child is replaced once its task is done.",
+        minimum=1,
+    )
+    worker_max_tasks_per_child: int | None = setting(
+        None, "Tasks after which a child is replaced.", minimum=1
+    )
+    worker_pool: str = setting(
+        "prefork",
+        "How tasks run: prefork, threads, asyncio, eventlet, gevent, solo, or one of your own.",
+    )
+    worker_prefetch_multiplier: int = setting(
+        4,
+        "Messages that a worker holds for each task it can run at a time. 0 sets no limit.",
+        minimum=0,
+    )
+    worker_shutdown_timeout: Seconds | None = setting(
+        None,
+        "Seconds that running tasks have to finish after TERM; what is left is put back. None "
+        "waits for ever.",
+        minimum=0,
+    )
+    worker_task_log_format: str = setting(TASK_LOG_FORMAT, "Format of the lines that tasks log.")
+
+
+SETTINGS: Mapping[str, Setting[Any]] = MappingProxyType(
+    {name: item for name, item in vars(Declarations).items() if isinstance(item, Setting)}
+)

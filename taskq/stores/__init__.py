@@ -1,0 +1,1 @@
+"""Clients of stores that a broker and a result store may share."""

@@ -1,0 +1,301 @@
+"""One SQLite file, shared by many processes: connections, transactions, errors.
+
+How the file is used, and why:
+
+* Write-ahead log, ``synchronous=NORMAL``: a commit survives the death of any process.
+  A power cut may take back the last commits (https://www.sqlite.org/wal.html); the URL
+  option ``?synchronous=full`` makes each commit wait for the disk.
+* Every writing transaction is ``BEGIN IMMEDIATE``: a deferred one that upgrades fails at
+  once when another process writes.
+* Waiting for the lock is our own loop with short random steps and a deadline: SQLite's
+  ``busy_timeout`` sleeps ever longer and starves a producer beside a busy worker.
+* No connection survives a fork: the child must not even close it
+  (https://www.sqlite.org/howtocorrupt.html, 2.6).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import parse_qsl, unquote
+
+from taskq.exceptions import ImproperlyConfigured, OperationalError
+from taskq.stores.wakeups import WakeUps
+
+SCHEMA_VERSION = 1
+READY, DELAYED, LEASED = 0, 1, 2
+"""The values of ``messages.state``."""
+
+# messages.until is the due time of a delayed message and the end of a leased one's lease.
+# The ready messages alone are indexed by rank, the others alone by time: both indexes
+# stay small, and a settled message leaves nothing behind.  A query uses them only if it
+# repeats their condition to the letter (https://www.sqlite.org/partialindex.html, 3).
+_SCHEMA = """
+CREATE TABLE messages (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    queue TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    until REAL NOT NULL DEFAULT 0,
+    owner INTEGER NOT NULL DEFAULT 0,
+    deliveries INTEGER NOT NULL DEFAULT 0,
+    crashes INTEGER NOT NULL DEFAULT 0,
+    message BLOB NOT NULL
+);
+CREATE INDEX messages_ready ON messages (queue, priority DESC, seq) WHERE state = 0;
+CREATE INDEX messages_until ON messages (state, until) WHERE state > 0;
+CREATE TABLE dead_letters (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    queue TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    died REAL NOT NULL,
+    deliveries INTEGER NOT NULL,
+    crashes INTEGER NOT NULL,
+    message BLOB NOT NULL
+);
+CREATE TABLE queues (
+    name TEXT PRIMARY KEY,
+    expires REAL
+) WITHOUT ROWID;
+CREATE TABLE bindings (
+    exchange TEXT NOT NULL,
+    type TEXT NOT NULL,
+    routing_key TEXT NOT NULL,
+    queue TEXT NOT NULL REFERENCES queues (name) ON DELETE CASCADE,
+    PRIMARY KEY (exchange, routing_key, queue)
+) WITHOUT ROWID;
+CREATE TABLE sent_steps (
+    step TEXT PRIMARY KEY,
+    expires REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE results (
+    task_id TEXT PRIMARY KEY,
+    state TEXT NOT NULL,
+    expires INTEGER NOT NULL,
+    payload BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX results_expires ON results (expires) WHERE expires > 0;
+"""
+
+_NETWORK_FILESYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs"}
+
+
+class Database:
+    """A pool of connections to one file, safe to use from any thread and after fork.
+
+    Args:
+        url: ``sqlite:///relative.db`` or ``sqlite:////absolute.db``, with the options
+            ``synchronous`` (off, normal, full, extra) and ``timeout``.
+        timeout: seconds to wait for another process's transaction.
+
+    Raises:
+        ImproperlyConfigured: the URL names no file, or an option that does not exist.
+    """
+
+    def __init__(self, url: str, timeout: float = 4.0) -> None:
+        self.path, options = parse_url(url)
+        self._synchronous = options.get("synchronous", "normal").upper()
+        self._timeout = float(options.get("timeout", timeout))
+        self.wakeups = WakeUps(self.path)
+        self._idle: deque[sqlite3.Connection] = deque()
+        self._pid = os.getpid()
+        self._inherited: list[deque[sqlite3.Connection]] = []
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """A connection to read with.  Exhaust every cursor: an open one blocks checkpoints."""
+        connection = self._acquire()
+        try:
+            yield connection
+        except sqlite3.Error as exc:
+            connection.close()
+            raise explain(exc, self.path) from exc
+        self._idle.append(connection)
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """A transaction: committed at the end of the block, rolled back if it raises.
+
+        Raises:
+            OperationalError: the file is locked past the deadline, full, read-only,
+                corrupt or gone; nothing was written.
+        """
+        connection = self._acquire()
+        try:
+            self._begin(connection)
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException as exc:
+            connection.close()  # rolls back; after an I/O error a connection is not reused
+            if isinstance(exc, sqlite3.Error):
+                raise explain(exc, self.path) from exc
+            raise
+        self._idle.append(connection)
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        while self._idle and self._pid == os.getpid():
+            self._idle.pop().close()
+
+    def _acquire(self) -> sqlite3.Connection:
+        if self._pid != os.getpid():
+            # Kept for ever: to close a parent's connection in a child breaks its locks.
+            self._inherited.append(self._idle)
+            self._idle = deque()
+            self._pid = os.getpid()
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        refuse_network_filesystem(self.path)
+        try:
+            connection = sqlite3.connect(
+                self.path,
+                timeout=0,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=512,
+            )
+        except sqlite3.Error as exc:
+            raise explain(exc, self.path) from exc
+        try:
+            self._until_unlocked(lambda: self._prepare(connection))
+        except BaseException as exc:
+            connection.close()
+            if isinstance(exc, sqlite3.Error):
+                raise explain(exc, self.path) from exc
+            raise
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise ImproperlyConfigured(
+                f"{self.path} was made by a newer taskq (schema {version}, this one knows "
+                f"{SCHEMA_VERSION}): upgrade taskq, or name another file in broker_url"
+            )
+        if version == 0:
+            _create_schema(connection, self.path)
+        connection.execute(f"PRAGMA synchronous={self._synchronous}")
+        connection.execute("PRAGMA temp_store=MEMORY")
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        self._until_unlocked(lambda: connection.execute("BEGIN IMMEDIATE"))
+
+    def _until_unlocked(self, action: object) -> None:
+        """Repeat an action until no other process holds the lock, or the deadline."""
+        assert callable(action)
+        deadline = 0.0
+        while True:
+            try:
+                action()
+                return
+            except sqlite3.OperationalError as exc:
+                now = time.monotonic()
+                deadline = deadline or now + self._timeout
+                if _primary_code(exc) not in _LOCKED or now > deadline:
+                    raise
+            # 0.2 to 1 ms: as long as a usual transaction, random so that nobody starves.
+            time.sleep(random.uniform(0.0002, 0.001))
+
+
+def _create_schema(connection: sqlite3.Connection, path: str) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Another process may have been faster between the first look and the lock.
+        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+            if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                raise ImproperlyConfigured(
+                    f"{path} is a database of another program: name another file in broker_url"
+                )
+            for statement in _SCHEMA.split(";\n"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def parse_url(url: str) -> tuple[str, dict[str, str]]:
+    """The file that a ``sqlite:`` URL names, and its options.
+
+    Raises:
+        ImproperlyConfigured: there is no path, or an option is unknown.
+    """
+    address, _, query = url.partition("?")
+    path = unquote(address.removeprefix("sqlite://").removeprefix("/"))
+    if not address.startswith("sqlite:///") or not path or path == ":memory:":
+        raise ImproperlyConfigured(
+            f"{url!r} names no file: write sqlite:///taskq.db for a file in the working "
+            "directory, sqlite:////var/lib/taskq.db for an absolute path, or memory:// for tests"
+        )
+    options = dict(parse_qsl(query))
+    unknown = options.keys() - {"synchronous", "timeout"}
+    if unknown:
+        raise ImproperlyConfigured(
+            f"{url!r} has unknown options {sorted(unknown)}: synchronous and timeout exist"
+        )
+    if options.get("synchronous", "normal") not in {"off", "normal", "full", "extra"}:
+        raise ImproperlyConfigured(f"{url!r}: synchronous is one of off, normal, full and extra")
+    return os.path.abspath(path), options
+
+
+def refuse_network_filesystem(path: str, mounts: str = "/proc/self/mounts") -> None:
+    """Raise if the file would lie on a network file system.
+
+    Write-ahead logs need memory that all processes share, which no network file system
+    gives (https://www.sqlite.org/wal.html, "Disadvantages"); the file would be corrupted.
+
+    Raises:
+        ImproperlyConfigured: it would.
+    """
+    try:
+        with open(mounts) as lines:
+            entries = [line.split()[1:3] for line in lines]
+    except OSError:
+        return  # no such list on this system
+    place = os.path.realpath(path)
+    best, kind = "", ""
+    for mount, filesystem in entries:
+        mount = mount.replace("\\040", " ")
+        inside = place == mount or place.startswith(mount.rstrip("/") + "/")
+        if inside and len(mount) >= len(best):
+            best, kind = mount, filesystem
+    if kind in _NETWORK_FILESYSTEMS:
+        raise ImproperlyConfigured(
+            f"{path} lies on a network file system ({kind}, mounted at {best}), where SQLite "
+            "loses data: use a local disk, or a Redis or RabbitMQ broker for several machines"
+        )
+
+
+_LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_ADVICE = {
+    sqlite3.SQLITE_BUSY: "another process holds its lock for too long: end that transaction",
+    sqlite3.SQLITE_FULL: "the disk is full: free some space",
+    sqlite3.SQLITE_READONLY: "it cannot be written: check the owner and mode of file and folder",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened: check that the folder exists and is writable",
+    sqlite3.SQLITE_IOERR: "the disk answers with errors: check it, and the space on it",
+    sqlite3.SQLITE_CORRUPT: "it is damaged: move it away, or try the sqlite3 shell's .recover",
+    sqlite3.SQLITE_NOTADB: "it is no SQLite database: move it away, or name another file",
+}
+
+
+def explain(error: sqlite3.Error, path: str) -> OperationalError:
+    """An error that names the file and says what to do."""
+    advice = _ADVICE.get(_primary_code(error))
+    return OperationalError(f"{path}: {error}" + (f" - {advice}" if advice else ""))
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    """SQLite's result code without the extension in its upper bytes."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF

@@ -1,0 +1,245 @@
+"""The dispatcher: owns what is in flight, from the consumer to the pool and back.
+
+All of its state belongs to the worker's event loop and is touched nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from taskq import signals
+from taskq.brokers.base import Consumer, Delivery, Fate, Settlement
+from taskq.exceptions import OperationalError
+from taskq.worker.backlog import Backlog
+from taskq.worker.window import Window
+
+if TYPE_CHECKING:
+    from taskq.backends.base import Outcome
+    from taskq.execution import Report
+    from taskq.worker.admission import Admission
+    from taskq.worker.fates import Fates
+    from taskq.worker.job import Job
+    from taskq.worker.pool.base import Loss, Pool
+    from taskq.worker.settler import Settler
+
+logger = logging.getLogger("taskq.worker")
+
+_HEAD = 48
+_PAUSE = 1.0
+
+
+class Dispatcher:
+    """Fetches, admits, hands to the pool, and hands what comes back to the settler.
+
+    Args:
+        consumer: where deliveries come from.
+        admission: judges them.
+        fates: judges how they ended.
+        pool: runs them.
+        window: how many to hold.
+
+    Attributes:
+        failure: why the pool cannot go on, if it cannot.
+    """
+
+    def __init__(
+        self, consumer: Consumer, admission: Admission, fates: Fates, pool: Pool, window: Window
+    ) -> None:
+        self._consumer = consumer
+        self._admission = admission
+        self._fates = fates
+        self._pool = pool
+        self._window = window
+        self._backlog = Backlog()
+        self._jobs: dict[int, Job] = {}
+        self._changed = asyncio.Event()
+        self._running = 0
+        self._early = 0
+        self._verbose = logger.isEnabledFor(logging.INFO)
+        self.failure = ""
+
+    def connect(self, settler: Settler) -> None:
+        """Where settlements go; the settler in turn tells `settled`."""
+        self._settler = settler
+
+    def deliveries(self) -> list[Delivery]:
+        """All deliveries whose leases must be kept."""
+        return [job.delivery for job in self._jobs.values() if not job.acknowledged]
+
+    # Fetching
+
+    async def fetch(self) -> None:
+        """Fetch deliveries while there is room, until cancelled."""
+        away = False
+        while True:
+            room = self._room()
+            if room < max(1, self._window.size // 4):
+                self._changed.clear()
+                await self._changed.wait()
+                continue
+            try:
+                deliveries = await self._consumer.receive(room)
+            except OperationalError as exc:
+                if not away:
+                    logger.error("cannot consume, and tries again until it can: %s", exc)
+                away = True
+                await asyncio.sleep(_PAUSE)
+                continue
+            if away:
+                logger.warning("consuming again")
+                away = False
+            self.admit(deliveries)
+
+    def _room(self) -> int:
+        if self._settler.overloaded:
+            return 0
+        return self._window.size - len(self._jobs)
+
+    def admit(self, deliveries: Sequence[Delivery]) -> None:
+        """Take deliveries in, or settle them at once."""
+        for delivery in deliveries:
+            if delivery.deliveries > 1 and self._rejoin(delivery):
+                continue
+            verdict = self._admission.judge(delivery)
+            if isinstance(verdict, Settlement):
+                self._settler.add(verdict)
+                continue
+            if self._verbose:
+                logger.info("Task %s received", verdict.label)
+            if signals.task_received.receivers:
+                signals.task_received.send(self, request=verdict)
+            self._jobs[verdict.ticket] = verdict
+            self._backlog.add(verdict)
+        self.has_room()
+
+    def _rejoin(self, delivery: Delivery) -> bool:
+        """A message that comes again while it is still at work here settles that work."""
+        message = delivery.message
+        for job in self._jobs.values():
+            mine = job.delivery
+            if (
+                mine.message.headers["id"] == message.headers["id"]
+                and mine.queue == delivery.queue
+                and mine.message.headers.get("retries") == message.headers.get("retries")
+            ):
+                logger.warning("Task %s was delivered again while it is here", job.label)
+                job.delivery = delivery
+                return True
+        return False
+
+    # The pool
+
+    def has_room(self) -> None:
+        """Offer waiting jobs to the pool."""
+        while self._backlog:
+            head = self._backlog.head(_HEAD)
+            if head[0].early and not head[0].acknowledged:
+                if self._early + self._running >= self._pool.size:
+                    return
+                self._backlog.drop(1)
+                self._early += 1
+                self._settler.add(_acknowledgement(head[0]), head[0])
+                continue
+            ready = next(
+                (i for i, job in enumerate(head) if job.early and not job.acknowledged), len(head)
+            )
+            taken = self._pool.offer(head[:ready])
+            if not taken:
+                return
+            self._running += taken
+            self._backlog.drop(taken)
+
+    def finished(self, job: Job, report: Report) -> None:
+        """The pool has a report."""
+        self._running -= 1
+        self._settler.add(self._fates.of_report(job, report), job)
+
+    def lost(self, job: Job, loss: Loss, detail: str) -> None:
+        """The pool has no report, and never will."""
+        self._running -= 1
+        self._settler.add(self._fates.of_loss(job, loss, detail), job)
+
+    def progressed(self, job: Job, outcome: Outcome) -> None:
+        """A running task has a state to store."""
+        self._settler.add(Settlement(job.delivery, Fate.DONE, outcome, acknowledged=True))
+
+    def broken(self, reason: str) -> None:
+        """The pool is of no more use; the worker reads why in `failure`."""
+        self.failure = reason
+        self._changed.set()
+
+    def settled(self, jobs: Sequence[Job]) -> None:
+        """The settler has written these."""
+        count = 0
+        for job in jobs:
+            if job.early and not job.acknowledged:
+                job.acknowledged = True
+                self._early -= 1
+                self._backlog.add_first(job)
+            else:
+                self._jobs.pop(job.ticket, None)
+                count += 1
+        self._window.note(count)
+        self._changed.set()
+        self.has_room()
+
+    # Leases
+
+    async def keep_leases(self, lease: float) -> None:
+        """Renew the leases of all that is in flight, until cancelled.
+
+        Args:
+            lease: seconds that a lease lasts.
+        """
+        pause = lease / 3
+        while True:
+            await asyncio.sleep(pause)
+            pause = lease / 3
+            mine = self.deliveries()
+            if not mine:
+                continue
+            try:
+                lost = await self._consumer.extend(mine)
+            except OperationalError as exc:
+                logger.error("cannot renew leases, and tries again: %s", exc)
+                pause = min(_PAUSE, lease / 10)
+                continue
+            for delivery in lost:
+                self._lease_lost(delivery)
+
+    def _lease_lost(self, delivery: Delivery) -> None:
+        """Somebody else has it now, or has finished it: do not start it here."""
+        for job in list(self._jobs.values()):
+            if job.delivery is delivery and self._backlog.remove(job):
+                logger.warning("Task %s is another worker's now", job.label)
+                del self._jobs[job.ticket]
+
+    # Stopping
+
+    def give_back(self) -> None:
+        """Hand back what has not been started; what is acknowledged must still run."""
+        for job in self._backlog.drain():
+            if job.acknowledged:
+                self._backlog.add(job)
+            else:
+                self._settler.add(Settlement(job.delivery, Fate.REQUEUE, unused=True), job)
+
+    async def idle(self) -> None:
+        """Wait until nothing is in flight any more."""
+        while self._jobs and not self.failure:
+            self._changed.clear()
+            await self._changed.wait()
+        await self._settler.finished()
+
+    @property
+    def in_flight(self) -> int:
+        """How many deliveries are here."""
+        return len(self._jobs)
+
+
+def _acknowledgement(job: Job) -> Settlement:
+    """Settles a delivery before it runs: ``acks_late=False``."""
+    return Settlement(job.delivery, Fate.DONE)

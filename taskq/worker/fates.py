@@ -1,0 +1,137 @@
+"""What becomes of each job: from its report, or its loss, to a settlement and a log line."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from taskq import signals, states
+from taskq.backends.base import Outcome
+from taskq.brokers.base import Delivery, Fate, Settlement
+from taskq.exceptions import TaskQError, TimeLimitExceeded, WorkerLostError
+from taskq.execution import Report
+from taskq.worker.job import Job
+from taskq.worker.pool.base import Loss
+
+if TYPE_CHECKING:
+    from taskq.app import TaskQ
+
+logger = logging.getLogger("taskq.worker")
+
+
+class Fates:
+    """Decides by the task's options and the app's settings.
+
+    Args:
+        app: whose tasks and settings.
+    """
+
+    def __init__(self, app: TaskQ) -> None:
+        self._app = app
+        self._conf = app.conf
+        self._verbose = logger.isEnabledFor(logging.INFO)
+
+    def of_report(self, job: Job, report: Report) -> Settlement:
+        """The settlement of a job that has ended."""
+        if self._verbose or report.state in states.EXCEPTION_STATES or report.fate is Fate.DEAD:
+            self._log(job, report)
+        return Settlement(
+            job.delivery,
+            report.fate,
+            report.outcome,
+            report.follow_ups,
+            report.reason,
+            acknowledged=job.acknowledged,
+        )
+
+    def _log(self, job: Job, report: Report) -> None:
+        if report.fate is Fate.DEAD:
+            logger.error("Task %s goes to the dead letters: %s", job.label, report.reason)
+        elif report.state == states.SUCCESS:
+            logger.info("Task %s succeeded in %.6gs: %s", job.label, report.runtime, report.text)
+        elif report.state == states.RETRY:
+            logger.info("Task %s retry: %s", job.label, report.text)
+        elif report.state == states.FAILURE and report.traceback is None:
+            logger.info("Task %s raised expected: %s", job.label, report.text)
+        elif report.state == states.FAILURE:
+            logger.error(
+                "Task %s raised unexpected: %s\n%s", job.label, report.text, report.traceback
+            )
+        else:
+            logger.info("Task %s: %s %s", job.label, report.state.lower(), report.text)
+
+    def of_loss(self, job: Job, loss: Loss, detail: str) -> Settlement:
+        """The settlement of a job that has no report."""
+        if loss is Loss.TIMED_OUT:
+            return self._timed_out(job)
+        if loss is Loss.CRASHED:
+            return self._crashed(job, detail)
+        if job.acknowledged:
+            return self._failed(job, WorkerLostError(f"{detail}; it had been acknowledged"))
+        logger.info("Task %s is given back: %s", job.label, detail)
+        return Settlement(job.delivery, Fate.REQUEUE, unused=True)
+
+    def _timed_out(self, job: Job) -> Settlement:
+        acks = job.task.acks_on_timeout
+        if (self._conf.task_acks_on_timeout if acks is None else acks) or job.acknowledged:
+            return self._failed(job, TimeLimitExceeded(f"it ran for more than {job.hard_limit} s"))
+        return Settlement(job.delivery, Fate.REQUEUE)
+
+    def _crashed(self, job: Job, detail: str) -> Settlement:
+        error = WorkerLostError(f"{detail} while running {job.label}")
+        again = job.task.reject_on_worker_lost
+        again = self._conf.task_reject_on_worker_lost if again is None else again
+        if not again or job.acknowledged:
+            return self._failed(job, error)
+        crashes = job.delivery.crashes + 1
+        limit = self._conf.task_max_crashes
+        if crashes >= limit:
+            settlement = self.bury(
+                job.delivery, WorkerLostError(f"{error}, the {crashes}. of {limit} times")
+            )
+            settlement.crashed = True
+            return settlement
+        logger.error("%s; it will run again (crash %d of %d)", error, crashes, limit)
+        return Settlement(job.delivery, Fate.REQUEUE, crashed=True)
+
+    def _failed(self, job: Job, error: TaskQError) -> Settlement:
+        """It failed, though no code of its own could say so."""
+        logger.error("Task %s failed: %s", job.label, error)
+        signals.task_failure.send(
+            job.task,
+            task_id=job.id,
+            exception=error,
+            args=(),
+            kwargs={},
+            traceback=None,
+            einfo=None,
+        )
+        return Settlement(
+            job.delivery,
+            Fate.DONE,
+            self._outcome(job.delivery, states.FAILURE, error),
+            acknowledged=job.acknowledged,
+        )
+
+    def bury(self, delivery: Delivery, error: TaskQError) -> Settlement:
+        """To the dead letters, and whoever waits for a result gets the error."""
+        message = delivery.message
+        logger.error("Task %s[%s] goes to the dead letters: %s", message.task, message.id, error)
+        return Settlement(
+            delivery,
+            Fate.DEAD,
+            self._outcome(delivery, states.FAILURE, error),
+            reason=f"{type(error).__name__}: {error}",
+        )
+
+    def drop(self, delivery: Delivery, error: TaskQError, why: str) -> Settlement:
+        """Not to be run, and no fault of anybody's."""
+        message = delivery.message
+        logger.info("Task %s[%s] is dropped: %s", message.task, message.id, why)
+        return Settlement(delivery, Fate.DONE, self._outcome(delivery, states.REVOKED, error))
+
+    def _outcome(self, delivery: Delivery, state: str, error: TaskQError) -> Outcome | None:
+        headers = delivery.message.headers
+        if headers.get("ignore_result"):
+            return None
+        return self._app.result_codec.encode(headers["id"], state, error, None, headers)

@@ -1,0 +1,57 @@
+"""A job: one delivery on its way through the worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from taskq.brokers.base import Delivery
+    from taskq.task import Task
+    from taskq.worker.pool.child import WorkItem
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One delivery, from admission to settlement.
+
+    The worker keys what is in flight by ticket, its own running number, since one task id
+    can be delivered twice.
+
+    Attributes:
+        ticket: the worker's number for it.
+        delivery: what the broker handed over; a later delivery of the same message
+            takes its place and settles this execution.
+        task: the task, as the app knows it.
+        soft_limit: seconds until it gets `SoftTimeLimitExceeded`.
+        hard_limit: seconds until its process is killed.
+        early: acknowledge it just before it starts.
+        acknowledged: it has been.
+        timed_out: its process is being killed because of the hard limit.
+    """
+
+    ticket: int
+    delivery: Delivery
+    task: Task[..., object]
+    soft_limit: float | None = None
+    hard_limit: float | None = None
+    early: bool = False
+    acknowledged: bool = False
+    timed_out: bool = False
+
+    @property
+    def id(self) -> str:
+        """The task's id."""
+        return self.delivery.message.id
+
+    @property
+    def label(self) -> str:
+        """How logs name it."""
+        message = self.delivery.message
+        return f"{message.headers.get('shadow') or message.task}[{message.id}]"
+
+    @property
+    def work_item(self) -> WorkItem:
+        """What a child is sent."""
+        delivery = self.delivery
+        return (self.ticket, delivery.queue, delivery.deliveries, delivery.packed)

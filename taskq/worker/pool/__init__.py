@@ -1,0 +1,1 @@
+"""The pools: where a worker runs its tasks."""

@@ -1,0 +1,76 @@
+"""The contract of a pool: it is given jobs, runs them somewhere, and tells what came of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from taskq.backends.base import Outcome
+    from taskq.execution import Report
+    from taskq.worker.job import Job
+
+
+class Loss(Enum):
+    """Why a job that a pool was given has no report."""
+
+    CRASHED = "crashed"
+    """The process that ran it died."""
+    TIMED_OUT = "timed out"
+    """The process that ran it was killed at its hard limit."""
+    UNSTARTED = "unstarted"
+    """It was not started, or was stopped for no fault of its own: it can run again."""
+
+
+class PoolEvents(Protocol):
+    """What a pool tells the worker, always on the worker's event loop."""
+
+    def finished(self, job: Job, report: Report) -> None:
+        """A job has ended."""
+
+    def lost(self, job: Job, loss: Loss, detail: str) -> None:
+        """A job will have no report."""
+
+    def progressed(self, job: Job, outcome: Outcome) -> None:
+        """A job that goes on has a state to store."""
+
+    def has_room(self) -> None:
+        """More jobs can be offered."""
+
+    def broken(self, reason: str) -> None:
+        """The pool cannot go on; its jobs must be given back."""
+
+
+class Pool(ABC):
+    """Runs jobs.  One worker has one pool, on the worker's event loop."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """How many jobs it runs at a time."""
+
+    @abstractmethod
+    async def start(self, events: PoolEvents) -> None:
+        """Make ready to run jobs."""
+
+    @abstractmethod
+    def offer(self, jobs: Sequence[Job]) -> int:
+        """Take jobs, in this order, as far as there is room.
+
+        Returns:
+            How many were taken; the rest must be offered again on `PoolEvents.has_room`.
+        """
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Stop everything at once; what was taken is reported as lost and unstarted."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """Let all processes end.  Called when nothing is running any more."""
+
+    def pids(self) -> list[int]:
+        """The processes that run jobs."""
+        return []

@@ -1,0 +1,440 @@
+"""The prefork pool: one task at a time in each of N child processes.
+
+All children take packets from one shared socket: the kernel hands each packet to whichever
+child is free, so that nobody assigns work and nothing waits behind a long task.  What is in
+the socket is beyond the reach of a priority or a revoke; so it holds next to nothing, and
+more only of tasks that are known to be short.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import logging
+import os
+import signal
+import socket
+import struct
+import termios
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from taskq.backends.base import Outcome
+from taskq.execution import Report
+from taskq.worker.pool.base import Loss, Pool, PoolEvents
+from taskq.worker.pool.nursery import Exited, Nursery
+from taskq.worker.pool.pace import Pace
+from taskq.worker.pool.packets import LARGE, Receiver, send
+from taskq.worker.pool.relay import Relay
+from taskq.worker.pool.watch import Watch
+
+if TYPE_CHECKING:
+    from taskq.worker.job import Job
+    from taskq.worker.pool.slots import Slot
+
+logger = logging.getLogger("taskq.worker")
+
+BUNDLE = 16
+"""Short tasks in one packet at most."""
+ALONE_FROM = 3
+"""From this delivery on a message travels alone: it may be what kills its process."""
+_REPORTS = 0xDD
+_OVERDUE = 0.005
+"""Seconds after which a short task is no longer taken to be one."""
+_LOOK = 0.02
+_GRACE = 0.2
+"""Seconds in which a living child has surely noted the packet that it has taken."""
+_RESPAWN_DELAY = 1.0
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_reports = msgspec.msgpack.Decoder(list[Report]).decode
+_decode_state = msgspec.msgpack.Decoder(tuple[str, int, Outcome]).decode
+_decode_kind = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+
+
+@dataclass(slots=True, eq=False)
+class _Child:
+    """The parent's view of a child."""
+
+    slot: Slot
+    answers: socket.socket
+    receiver: Receiver
+    pid: int = 0
+    pidfd: int = -1
+    spawned: float = 0.0
+    killed: bool = False
+
+    def signal(self, number: int) -> None:
+        """Send a signal to this very process, even if its pid is in use again."""
+        if self.pidfd >= 0:
+            try:
+                signal.pidfd_send_signal(self.pidfd, number)
+            except ProcessLookupError:
+                pass  # it has ended by itself
+
+
+@dataclass(slots=True, eq=False)
+class _Packet:
+    """What was sent together: how many jobs of it are open, and whether to look after them."""
+
+    open: int
+    watched: bool
+
+
+class PreforkPool(Pool):
+    """N processes, one task at a time in each.
+
+    Args:
+        nursery: forks the children; started before the event loop.
+        processes: how many children.
+        relay: answers children that reach the broker through the parent.
+    """
+
+    def __init__(self, nursery: Nursery, processes: int, relay: Relay | None = None) -> None:
+        self._nursery = nursery
+        self._processes = processes
+        self._relay = relay
+        self._children: dict[int, _Child] = {}  # by slot
+        self._by_pid: dict[int, _Child] = {}
+        self._jobs: dict[int, tuple[Job, _Packet]] = {}  # by ticket
+        self._packets = 0
+        self._watched = 0
+        self._pace = Pace()
+        self._stopping = False
+        self._all_gone = asyncio.Event()
+
+    @property
+    def size(self) -> int:
+        return self._processes
+
+    def pids(self) -> list[int]:
+        return [child.pid for child in self._children.values() if child.pid]
+
+    async def start(self, events: PoolEvents) -> None:
+        self._events = events
+        self._loop = asyncio.get_running_loop()
+        self._watch = Watch(self._loop, self._look)
+        self._loop.add_reader(self._nursery.control.fileno(), self._on_news)
+        for index in range(self._processes):
+            self._spawn(index)
+
+    def _spawn(self, index: int) -> None:
+        if self._stopping:
+            return
+        slot = self._nursery.slots.slot(index)
+        slot.clear()
+        answers = self._nursery.spawn(index)
+        answers.setblocking(False)
+        child = _Child(slot, answers, Receiver(answers), spawned=time.monotonic())
+        self._children[index] = child
+        self._loop.add_reader(answers.fileno(), self._on_answers, child)
+
+    # Giving work
+
+    def offer(self, jobs: Sequence[Job]) -> int:
+        taken = 0
+        while taken < len(jobs):
+            bundle = self._bundle(jobs, taken)
+            short = self._pace.is_short(bundle[0].task.name)
+            # Long tasks only when a child is idle; short ones keep two packets in reach.
+            if self._packets >= self._processes * (3 if short else 1):
+                break
+            packet = _encode((short, [job.work_item for job in bundle]))
+            try:
+                send(self._nursery.work, packet)
+            except BlockingIOError:
+                self._loop.add_writer(self._nursery.work.fileno(), self._on_writable)
+                break
+            except OSError as exc:
+                if exc.errno not in (errno.EPIPE, errno.ECONNRESET):
+                    raise
+                break  # the nursery is gone, and its end is on the way to _on_news
+            self._sent(bundle, short)
+            taken += len(bundle)
+        return taken
+
+    def _sent(self, bundle: Sequence[Job], short: bool) -> None:
+        # What may be held behind a short task, and what has a limit, is looked after.
+        packet = _Packet(len(bundle), short or any(map(_is_limited, bundle)))
+        self._packets += 1
+        for job in bundle:
+            self._jobs[job.ticket] = (job, packet)
+        if packet.watched:
+            self._watched += len(bundle)
+            self._watch.wake()
+
+    def _bundle(self, jobs: Sequence[Job], start: int) -> Sequence[Job]:
+        """The jobs of the next packet: several only if all are of one short task."""
+        first = jobs[start]
+        name, size, end = first.task.name, len(first.delivery.packed), start + 1
+        if first.delivery.deliveries < ALONE_FROM and self._pace.is_short(name):
+            while end < len(jobs) and end - start < BUNDLE:
+                job = jobs[end]
+                size += len(job.delivery.packed)
+                if job.task.name != name or size > LARGE or job.delivery.deliveries >= ALONE_FROM:
+                    break
+                end += 1
+        return jobs[start:end]
+
+    def _on_writable(self) -> None:
+        self._loop.remove_writer(self._nursery.work.fileno())
+        self._events.has_room()
+
+    # Taking answers
+
+    def _on_answers(self, child: _Child) -> None:
+        """Read all that a child has sent."""
+        self._read(child)
+        self._events.has_room()
+
+    def _read(self, child: _Child) -> None:
+        while True:
+            try:
+                packet = child.receiver.receive()
+            except (BlockingIOError, ConnectionError):
+                return
+            if not packet:
+                self._loop.remove_reader(child.answers.fileno())
+                return  # its end is told by the nursery
+            if packet[0] == _REPORTS:
+                self._take(_decode_reports(packet))
+            else:
+                self._answer(child, bytes(packet))
+
+    def _take(self, reports: list[Report]) -> None:
+        """Pass reports on; those that were read from the slot before are not new."""
+        for report in reports:
+            job = self._forget(report.ticket)
+            if job is not None:
+                self._pace.note(job.task.name, report.runtime)
+                self._events.finished(job, report)
+
+    def _forget(self, ticket: int) -> Job | None:
+        entry = self._jobs.pop(ticket, None)
+        if entry is None:
+            return None
+        job, packet = entry
+        packet.open -= 1
+        self._packets -= packet.open == 0
+        self._watched -= packet.watched
+        return job
+
+    def _answer(self, child: _Child, packet: bytes) -> None:
+        kind = msgspec.msgpack.decode(_decode_kind(packet)[0])
+        if kind == "state":
+            _, ticket, outcome = _decode_state(packet)
+            if ticket in self._jobs:
+                self._events.progressed(self._jobs[ticket][0], outcome)
+        elif self._relay is not None:
+            self._relay.answer(child.answers, packet)
+
+    # Watching over limits, and over reports that are held too long
+
+    def _look(self) -> float | None:
+        """See what the children do; tells in how many seconds to look again."""
+        now = time.monotonic()
+        pause, seen = 1.0, 0
+        for child in self._children.values():
+            entry = self._jobs.get(child.slot.ticket)
+            if entry is None or not entry[1].watched:
+                continue
+            seen += 1
+            running = now - child.slot.started
+            if running > _OVERDUE:
+                self._rescue(child)
+            pause = min(pause, self._enforce(child, entry[0], running))
+        if not self._watched:
+            return None
+        # Until all that matters is seen running, look often.
+        return min(pause, _LOOK) if seen < self._watched else pause
+
+    def _rescue(self, child: _Child) -> None:
+        """Take the reports that a child holds while it is busy for longer than expected."""
+        held = child.slot.held()
+        if held is not None:
+            self._take(_decode_reports(held))
+            self._events.has_room()
+
+    def _enforce(self, child: _Child, job: Job, running: float) -> float:
+        """Apply time limits; tells in how many seconds the next one ends."""
+        pause = 1.0
+        if job.hard_limit is not None:
+            left = job.hard_limit - running
+            if left <= 0:
+                self._kill(child, job)
+                return pause
+            pause = min(pause, left)
+        if job.soft_limit is not None:
+            left = job.soft_limit - running
+            if left <= 0:
+                # Again at every look: `except Exception` may have swallowed it.
+                child.slot.limit(job.ticket)
+                child.signal(signal.SIGUSR1)
+            else:
+                pause = min(pause, left)
+        return max(pause, 0.001)
+
+    def _kill(self, child: _Child, job: Job) -> None:
+        if not child.killed:
+            logger.error("Hard time limit (%ss) exceeded for %s", job.hard_limit, job.label)
+            job.timed_out = child.killed = True
+            child.signal(signal.SIGKILL)
+
+    # The children's ends
+
+    def _on_news(self) -> None:
+        while True:
+            try:
+                news = self._nursery.receive()
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                news = None
+            if news is None:
+                self._loop.remove_reader(self._nursery.control.fileno())
+                self._nursery_gone()
+                return
+            event, pidfd = news
+            if isinstance(event, Exited):
+                self._on_exit(event)
+            else:
+                child = self._children[event.slot]
+                child.pid, child.pidfd = event.pid, -1 if pidfd is None else pidfd
+                self._by_pid[event.pid] = child
+
+    def _on_exit(self, event: Exited) -> None:
+        child = self._by_pid.pop(event.pid, None)
+        if child is None:
+            return
+        # It may have left unread what it sent, and unsent what it held.
+        self._read(child)
+        self._rescue(child)
+        self._close(child)
+        self._account_for(child, event.status)
+        if self._stopping:
+            if not self._children:
+                self._all_gone.set()
+            return
+        short_lived = time.monotonic() - child.spawned < _RESPAWN_DELAY
+        delay = _RESPAWN_DELAY if short_lived and event.status and not child.killed else 0.0
+        self._loop.call_later(delay, self._spawn, child.slot.index)
+        self._find_lost(set(self._jobs), set())
+        self._events.has_room()
+
+    def _close(self, child: _Child) -> None:
+        self._loop.remove_reader(child.answers.fileno())
+        child.answers.close()
+        if child.pidfd >= 0:
+            os.close(child.pidfd)
+            child.pidfd = -1
+        del self._children[child.slot.index]
+
+    def _account_for(self, child: _Child, status: int) -> None:
+        """Tell what became of the jobs that a dead child had."""
+        detail = _how_it_ended(child.pid, status)
+        running = child.slot.ticket
+        first, last = child.slot.taken
+        for ticket in range(first, last + 1) if first else ():
+            job = self._forget(ticket)
+            if job is None:
+                continue
+            if ticket != running:
+                self._events.lost(job, Loss.UNSTARTED, detail)
+            elif job.timed_out:
+                self._events.lost(job, Loss.TIMED_OUT, detail)
+            elif child.killed:  # killed for the task before: this one is not to blame
+                self._events.lost(job, Loss.UNSTARTED, detail)
+            else:
+                self._events.lost(job, Loss.CRASHED, detail)
+        child.slot.clear()
+
+    def _find_lost(self, suspects: set[int], missing: set[int]) -> None:
+        """Give back tickets that the dead child took from the socket and never noted.
+
+        The socket is first in, first out: what was sent before a packet that has been
+        taken, or all of it once the socket is empty, has been taken too.  If it stands in
+        no living child's slot and nobody has answered it, it is missing; and lost, if it
+        is missing twice, since a living child may be just between taking and noting.
+        """
+        if self._stopping:
+            return
+        newest = 0
+        for child in list(self._children.values()):
+            self._rescue(child)
+            first, last = child.slot.taken
+            newest = max(newest, last)
+            suspects.difference_update(range(first, last + 1))
+        suspects &= self._jobs.keys()
+        if not suspects:
+            return
+        if _unread(self._nursery.work) == 0:
+            newest = max(suspects)
+        now_missing = {ticket for ticket in suspects if ticket <= newest}
+        for ticket in sorted(now_missing & missing):
+            job = self._forget(ticket)
+            if job is not None:
+                self._events.lost(job, Loss.UNSTARTED, "its packet died with a child")
+        self._events.has_room()
+        self._loop.call_later(_GRACE, self._find_lost, suspects, now_missing)
+
+    def _nursery_gone(self) -> None:
+        if self._stopping:
+            for child in list(self._children.values()):
+                self._close(child)
+            self._all_gone.set()
+            return
+        self.abort()
+        self._events.broken("the process that forks the children has died, and they with it")
+
+    # Stopping
+
+    def abort(self) -> None:
+        self._stopping = True
+        for child in self._children.values():
+            child.killed = True
+            child.signal(signal.SIGKILL)
+            self._read(child)
+            self._rescue(child)
+        for ticket in list(self._jobs):
+            job = self._forget(ticket)
+            if job is not None:
+                self._events.lost(job, Loss.UNSTARTED, "the worker was stopped")
+
+    async def stop(self) -> None:
+        self._stopping = True
+        self._watch.stop()
+        # With nobody left to send, the children read the end of the socket and leave.
+        self._loop.remove_writer(self._nursery.work.fileno())
+        self._nursery.work.close()
+        try:
+            async with asyncio.timeout(10):
+                if self._children:
+                    await self._all_gone.wait()
+        except TimeoutError:
+            logger.warning("children did not end in time: %s", self.pids())
+        self._loop.remove_reader(self._nursery.control.fileno())
+        await asyncio.to_thread(self._nursery.close)
+        for child in list(self._children.values()):
+            self._close(child)
+
+
+def _is_limited(job: Job) -> bool:
+    return job.soft_limit is not None or job.hard_limit is not None
+
+
+def _unread(sock: socket.socket) -> int:
+    """Memory held by packets that nobody has taken (SIOCOUTQ, unix(7)); 0 if there are none."""
+    buffer = fcntl.ioctl(sock, termios.TIOCOUTQ, struct.pack("i", 0))
+    return int(struct.unpack("i", buffer)[0])
+
+
+def _how_it_ended(pid: int, status: int) -> str:
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        return f"process {pid} was killed by signal {number} ({signal.Signals(number).name})"
+    return f"process {pid} exited with status {os.waitstatus_to_exitcode(status)}"

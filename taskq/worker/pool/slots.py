@@ -1,0 +1,158 @@
+"""Shared memory: what each child is doing, readable when it cannot answer any more.
+
+A slot belongs to one child at a time.  The child writes in it which packet it has taken,
+which task it is running since when, and the reports that it has not sent yet; the parent
+writes in it which task has passed its soft limit.  Each number is stored with one machine
+instruction, so that the other side never sees half of one.
+
+    0    ticket of the running task, 0 when idle         written by the child
+    8    first ticket of the packet taken last           written by the child
+    16   last ticket of that packet                      written by the child
+    24   when the running task started (monotonic)       written by the child
+    32   ticket whose soft limit has passed              written by the parent
+    40   length of the held reports, in bytes            written by the child
+    48   how often the held reports were sent            written by the child
+    64…  the held reports: a MessagePack array
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+
+SLOT_SIZE = 128 * 1024
+_HEADER = 64
+HELD_CAPACITY = SLOT_SIZE - _HEADER
+_ARRAY_HEADER = 5
+_WORDS = SLOT_SIZE // 8
+_TICKET, _FIRST, _LAST, _STARTED, _LIMITED, _LENGTH, _SENT = range(7)
+
+
+class SlotTable:
+    """The shared memory of a pool.
+
+    Args:
+        count: how many slots; memory that is never touched costs nothing.
+        fd: the memory of another process's table, to open instead of making one.
+    """
+
+    def __init__(self, count: int, fd: int | None = None) -> None:
+        self.count = count
+        if fd is None:
+            fd = os.memfd_create("taskq-slots")
+            os.ftruncate(fd, count * SLOT_SIZE)
+        self.fd = fd
+        self._memory = mmap.mmap(fd, count * SLOT_SIZE)
+        self._words = memoryview(self._memory).cast("Q")
+        self._times = memoryview(self._memory).cast("d")
+
+    def slot(self, index: int) -> Slot:
+        """One child's place."""
+        return Slot(self._memory, self._words, self._times, index)
+
+
+class Slot:
+    """One child's place in a `SlotTable`."""
+
+    __slots__ = ("_base", "_count", "_length", "_memory", "_start", "_times", "_words", "index")
+
+    def __init__(
+        self, memory: mmap.mmap, words: memoryview[int], times: memoryview[float], index: int
+    ) -> None:
+        self.index = index
+        self._memory = memory
+        self._words = words
+        self._times = times
+        self._base = index * _WORDS
+        self._start = index * SLOT_SIZE + _HEADER
+        self._count = 0
+        self._length = 0
+
+    # What the child says
+
+    def take(self, first: int, last: int) -> None:
+        """The child has taken a packet with these tickets."""
+        words, base = self._words, self._base
+        words[base + _LAST] = last
+        words[base + _FIRST] = first
+
+    def begin(self, ticket: int, now: float) -> None:
+        """The child starts to run a task."""
+        self._times[self._base + _STARTED] = now
+        self._words[self._base + _TICKET] = ticket
+
+    def end(self) -> None:
+        """The child runs nothing."""
+        self._words[self._base + _TICKET] = 0
+
+    def hold(self, report: bytes) -> None:
+        """Keep an encoded report until it is sent; there must be room for it."""
+        start, length = self._start, self._length or _ARRAY_HEADER
+        self._memory[start + length : start + length + len(report)] = report
+        self._count += 1
+        self._length = length + len(report)
+        # The length is stored last: what the parent may read is complete.
+        struct.pack_into(">BI", self._memory, start, 0xDD, self._count)
+        self._words[self._base + _LENGTH] = self._length
+
+    @property
+    def held_count(self) -> int:
+        """How many reports this process holds."""
+        return self._count
+
+    def room(self) -> int:
+        """How many more bytes of reports can be held."""
+        return HELD_CAPACITY - (self._length or _ARRAY_HEADER)
+
+    def sending(self) -> memoryview[int]:
+        """What is held, as one packet."""
+        return memoryview(self._memory)[self._start : self._start + self._length]
+
+    def sent(self) -> None:
+        """What was held has been sent."""
+        self._words[self._base + _LENGTH] = 0
+        self._words[self._base + _SENT] += 1
+        self._count = self._length = 0
+
+    # What the parent reads and says
+
+    @property
+    def ticket(self) -> int:
+        """The running task's ticket, or 0."""
+        return self._words[self._base + _TICKET]
+
+    @property
+    def taken(self) -> tuple[int, int]:
+        """First and last ticket of the packet that was taken last."""
+        return self._words[self._base + _FIRST], self._words[self._base + _LAST]
+
+    @property
+    def started(self) -> float:
+        """When the running task started, by the monotonic clock."""
+        return self._times[self._base + _STARTED]
+
+    @property
+    def limited(self) -> int:
+        """The ticket whose soft limit has passed."""
+        return self._words[self._base + _LIMITED]
+
+    def limit(self, ticket: int) -> None:
+        """Tell the child that this task has passed its soft limit."""
+        self._words[self._base + _LIMITED] = ticket
+
+    def held(self) -> bytes | None:
+        """A copy of what the child holds; None if it was just changing."""
+        base = self._base
+        sent, length = self._words[base + _SENT], self._words[base + _LENGTH]
+        if not length:
+            return None
+        copy = self._memory[self._start : self._start + length]
+        unchanged = self._words[base + _SENT] == sent and self._words[base + _LENGTH] >= length
+        return copy if unchanged else None
+
+    def clear(self) -> None:
+        """Make it ready for another child."""
+        for word in range(_HEADER // 8):
+            self._words[self._base + word] = 0
+        self._count = self._length = 0

@@ -1,0 +1,86 @@
+"""The solo pool: one task at a time in the worker's own process, for debugging.
+
+Tasks run in a thread, so that leases are kept and signals are heard; breakpoints work.
+There is no process to kill: time limits do not apply, and the worker warns of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from taskq.execution import Report, TaskRunner
+from taskq.worker.pool.base import Loss, Pool, PoolEvents
+
+if TYPE_CHECKING:
+    from taskq.app import TaskQ
+    from taskq.backends.base import Outcome
+    from taskq.worker.job import Job
+
+logger = logging.getLogger("taskq.worker")
+
+
+class SoloPool(Pool):
+    """Runs tasks in the worker's own process, one at a time.
+
+    Args:
+        app: the app, loaded.
+        hostname: the worker's name.
+        verbose: put results' texts into reports, for the log.
+    """
+
+    def __init__(self, app: TaskQ, hostname: str, verbose: bool = False) -> None:
+        self._runner = TaskRunner(app, hostname, verbose=verbose, on_start=self._started)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="taskq-solo")
+        self._running: Job | None = None
+        self._warned = False
+
+    @property
+    def size(self) -> int:
+        return 1
+
+    async def start(self, events: PoolEvents) -> None:
+        self._events = events
+        self._loop = asyncio.get_running_loop()
+
+    def offer(self, jobs: Sequence[Job]) -> int:
+        if self._running is not None or not jobs:
+            return 0
+        job = self._running = jobs[0]
+        if (job.hard_limit or job.soft_limit) and not self._warned:
+            self._warned = True
+            logger.warning("the solo pool applies no time limits; use -P prefork for them")
+        future = self._loop.run_in_executor(self._thread, self._run, job)
+        future.add_done_callback(lambda done: self._ended(job, done))
+        return 1
+
+    def _run(self, job: Job) -> Report:
+        delivery = job.delivery
+        return self._runner.run(job.ticket, delivery.message, delivery.queue, delivery.deliveries)
+
+    def _started(self, outcome: Outcome) -> None:
+        assert self._running is not None
+        self._loop.call_soon_threadsafe(self._events.progressed, self._running, outcome)
+
+    def _ended(self, job: Job, done: asyncio.Future[Report]) -> None:
+        if self._running is not job:
+            return  # given back by abort
+        self._running = None
+        exc = done.exception()
+        if exc is not None:  # SystemExit and its like; elsewhere it would end a child
+            self._events.lost(job, Loss.CRASHED, f"the task exited: {exc!r}")
+        else:
+            self._events.finished(job, done.result())
+        self._events.has_room()
+
+    def abort(self) -> None:
+        job, self._running = self._running, None
+        if job is not None:
+            self._events.lost(job, Loss.UNSTARTED, "the worker was stopped")
+
+    async def stop(self) -> None:
+        # Without waiting: a task that was given up cannot be stopped, only left behind.
+        self._thread.shutdown(wait=False, cancel_futures=True)

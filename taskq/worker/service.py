@@ -1,0 +1,360 @@
+"""The worker: starts everything in order, and stops it in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
+
+from taskq import signals
+from taskq.brokers.memory import MemoryBroker
+from taskq.exceptions import ImproperlyConfigured
+from taskq.routing import Broadcast, Queue
+from taskq.worker.admission import Admission
+from taskq.worker.dispatcher import Dispatcher
+from taskq.worker.fates import Fates
+from taskq.worker.pool.base import Pool
+from taskq.worker.pool.child import ChildOptions
+from taskq.worker.pool.nursery import FreshStart, Nursery, start_nursery
+from taskq.worker.pool.prefork import PreforkPool
+from taskq.worker.pool.relay import Relay
+from taskq.worker.pool.solo import SoloPool
+from taskq.worker.settler import Settler
+from taskq.worker.window import Window
+
+if TYPE_CHECKING:
+    from taskq.app import TaskQ
+    from taskq.brokers.base import Consumer
+
+logger = logging.getLogger("taskq.worker")
+
+POOLS = ("prefork", "solo")
+_CLEANUP_EVERY = 600.0
+"""Seconds between two clean-ups of expired results."""
+
+
+class Worker:
+    """Consumes queues and runs their tasks, until it is told to stop.
+
+    Args:
+        app: the app.
+        concurrency: tasks at a time; the number of processors by default.
+        pool: prefork or solo.
+        hostname: the worker's name; ``taskq@<host>`` by default.
+        queues: names of queues to consume; those of the settings by default.
+        exclude_queues: names of queues not to consume.
+        time_limit: hard limit in seconds, for tasks without one.
+        soft_time_limit: soft limit in seconds, likewise.
+        max_tasks_per_child: tasks after which a child is replaced.
+        max_memory_per_child: resident memory in KiB after which it is.
+        prefetch_multiplier: messages held for each task at a time, at least.
+        app_spec: the app as ``-A`` names it, for children that must start afresh.
+        overrides: settings that the command line changed, for the same.
+
+    Raises:
+        ImproperlyConfigured: an option has a value that makes no sense.
+    """
+
+    def __init__(
+        self,
+        app: TaskQ,
+        *,
+        concurrency: int | None = None,
+        pool: str | None = None,
+        hostname: str | None = None,
+        queues: Sequence[str] | None = None,
+        exclude_queues: Sequence[str] = (),
+        time_limit: float | None = None,
+        soft_time_limit: float | None = None,
+        max_tasks_per_child: int | None = None,
+        max_memory_per_child: int | None = None,
+        prefetch_multiplier: int | None = None,
+        app_spec: str | None = None,
+        overrides: dict[str, str] | None = None,
+    ) -> None:
+        conf = app.conf
+        self.app = app
+        self.concurrency = concurrency or conf.worker_concurrency or os.cpu_count() or 1
+        self.pool_name = pool or conf.worker_pool
+        if self.pool_name not in POOLS:
+            raise ImproperlyConfigured(
+                f"there is no pool {self.pool_name!r}: choose {' or '.join(POOLS)}"
+            )
+        if self.concurrency < 1:
+            raise ImproperlyConfigured(f"concurrency={concurrency}: at least 1 is needed")
+        self.hostname = hostname or f"taskq@{socket.gethostname()}"
+        self._names = queues
+        self._excluded = exclude_queues
+        self._limits = time_limit, soft_time_limit
+        self._max_tasks = max_tasks_per_child or conf.worker_max_tasks_per_child
+        self._max_memory = max_memory_per_child or conf.worker_max_memory_per_child
+        self._multiplier = prefetch_multiplier or conf.worker_prefetch_multiplier
+        self._app_spec = app_spec
+        self._overrides = overrides or {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop_requested = False
+        self._cold_requested = False
+        self._stop: asyncio.Event | None = None
+        self._cold: asyncio.Event | None = None
+        self._ready = threading.Event()
+
+    # Before the event loop
+
+    def queues(self) -> list[Queue]:
+        """The queues that it consumes.
+
+        Raises:
+            QueueNotFound: one that was asked for is not declared and must be.
+        """
+        router = self.app.router
+        names = self._names or [queue.name for queue in self.app.queues()]
+        found = [router.queue(name) for name in names if name not in self._excluded]
+        if not found:
+            raise ImproperlyConfigured("no queue is left to consume: check -Q, -X and task_queues")
+        unique = f"{self.hostname}.{os.getpid()}"
+        return [q.for_consumer(unique) if isinstance(q, Broadcast) else q for q in found]
+
+    def run(self) -> int:
+        """Work until stopped; blocks.  Must be called on the main thread with prefork.
+
+        Returns:
+            The exit status: 0 if nothing was lost.
+        """
+        self.app.load_modules()
+        signals.worker_init.send(self)
+        nursery = self._start_nursery() if self.pool_name == "prefork" else None
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            status = runner.run(self._main(nursery))
+        signals.worker_shutdown.send(self)
+        return status
+
+    def _start_nursery(self) -> Nursery:
+        options = ChildOptions(
+            self.hostname,
+            self._max_tasks,
+            self._max_memory,
+            logger.isEnabledFor(logging.INFO),
+            relay=isinstance(self.app.broker, MemoryBroker),
+        )
+        signals.worker_before_create_process.send(self)
+        return start_nursery(self.app, self.concurrency, options, self._fresh_start(options))
+
+    def _fresh_start(self, options: ChildOptions) -> FreshStart | None:
+        """How to start a nursery without a copy of this process, if its threads forbid one."""
+        others = [t.name for t in threading.enumerate() if t is not threading.current_thread()]
+        if not others:
+            return None
+        if self._app_spec is None:
+            logger.warning(
+                "threads are running that children will not have: %s. Start the worker with "
+                "`taskq -A` instead, or start them after it",
+                ", ".join(others),
+            )
+            return None
+        logger.warning(
+            "importing the app started threads (%s): children start afresh, and each imports "
+            "the app for itself; start threads in worker_process_init to avoid it",
+            ", ".join(others),
+        )
+        return FreshStart(self._app_spec, self._overrides, -1, -1, -1, 0, options)
+
+    def _make_pool(self, nursery: Nursery | None) -> Pool:
+        if nursery is None:
+            return SoloPool(self.app, self.hostname, logger.isEnabledFor(logging.INFO))
+        relay = None
+        if isinstance(self.app.broker, MemoryBroker):
+            relay = Relay(self.app.broker, self.app.backend)
+        return PreforkPool(nursery, self.concurrency, relay)
+
+    # On the event loop
+
+    async def _main(self, nursery: Nursery | None) -> int:
+        self._loop = asyncio.get_running_loop()
+        self._stop, self._cold = asyncio.Event(), asyncio.Event()
+        if self._stop_requested:
+            self._stop.set()
+        pool = self._make_pool(nursery)
+        queues = self.queues()
+        broker, backend = self.app.broker, self.app.backend
+        try:
+            await asyncio.to_thread(broker.declare, queues)
+            lease = self.app.conf.broker_lease
+            consumer = broker.consumer(queues, lease=lease, backend=backend)
+        except BaseException:
+            if nursery is not None:
+                nursery.close()
+            raise
+        fates = Fates(self.app)
+        window = Window(self._multiplier * pool.size)
+        dispatcher = Dispatcher(
+            consumer, Admission(self.app, fates, *self._limits), fates, pool, window
+        )
+        settler = Settler(broker, consumer, backend, dispatcher.settled)
+        dispatcher.connect(settler)
+        with _SignalHandlers(self._loop, self._on_signal):
+            await pool.start(dispatcher)
+            services = {
+                "fetch": dispatcher.fetch(),
+                "settle": settler.run(),
+                "leases": dispatcher.keep_leases(lease),
+                "cleanup": self._keep_clean(),
+            }
+            return await self._serve(services, dispatcher, pool, consumer)
+
+    async def _serve(
+        self,
+        services: dict[str, Coroutine[Any, Any, None]],
+        dispatcher: Dispatcher,
+        pool: Pool,
+        consumer: Consumer,
+    ) -> int:
+        """From ready to stopped; the order of the lines is the order of the shutdown."""
+        assert self._stop is not None
+        tasks = {name: asyncio.create_task(run, name=name) for name, run in services.items()}
+        self._ready.set()
+        signals.worker_ready.send(self)
+        logger.info("%s ready.", self.hostname)
+        stopping = asyncio.create_task(self._stop.wait())
+        broken = asyncio.create_task(self._watch_over(tasks, dispatcher))
+        await asyncio.wait([stopping, broken], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        signals.worker_shutting_down.send(
+            self.hostname, sig="TERM", how="Cold" if self._cold_requested else "Warm", exitcode=0
+        )
+        # 1. Nothing new; what the consumer is just receiving goes back when it closes.
+        await _cancel(tasks.pop("fetch"))
+        # 2. What has not been started goes back at once, for others to run.
+        dispatcher.give_back()
+        # 3. What is running ends, within the grace.
+        if not dispatcher.failure:
+            await self._drain(dispatcher)
+        # 4. What is still running is stopped, and goes back.
+        if dispatcher.in_flight:
+            logger.warning("%d unfinished tasks are given back", dispatcher.in_flight)
+            pool.abort()
+        # 5. All of that is written; leases are kept until it is.
+        status = await self._write_out(dispatcher, tasks)
+        # 6. Only now the consumer closes, and the processes end.
+        for name in ("leases", "settle", "cleanup"):
+            await _cancel(tasks.pop(name))
+        broken.cancel()
+        await consumer.close()
+        await pool.stop()
+        logger.info("%s stopped.", self.hostname)
+        return status
+
+    async def _drain(self, dispatcher: Dispatcher) -> None:
+        """Wait for what is running: for the grace period, or until the stop becomes cold."""
+        assert self._cold is not None
+        waits = [
+            asyncio.create_task(dispatcher.idle()),
+            asyncio.create_task(self._cold.wait()),
+        ]
+        timeout = self.app.conf.worker_shutdown_timeout
+        await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            await _cancel(wait)
+
+    async def _write_out(self, dispatcher: Dispatcher, tasks: dict[str, asyncio.Task[None]]) -> int:
+        """Wait until everything is settled; a third signal, or a dead settler, ends the wait."""
+        failure, dispatcher.failure = dispatcher.failure, ""
+        idle = asyncio.create_task(dispatcher.idle())
+        await asyncio.wait([idle, tasks["settle"]], return_when=asyncio.FIRST_COMPLETED)
+        await _cancel(idle)
+        if dispatcher.in_flight:
+            logger.error(
+                "%d outcomes could not be written; their tasks run again when their leases end",
+                dispatcher.in_flight,
+            )
+        return 1 if failure or dispatcher.in_flight else 0
+
+    async def _watch_over(
+        self, tasks: dict[str, asyncio.Task[None]], dispatcher: Dispatcher
+    ) -> None:
+        """Return when the worker cannot go on: a service has died, or the pool is broken."""
+        while not dispatcher.failure:
+            done, _ = await asyncio.wait(
+                tasks.values(), timeout=1.0, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                if not task.cancelled() and (exc := task.exception()) is not None:
+                    logger.critical("the worker's %s has failed", task.get_name(), exc_info=exc)
+                    dispatcher.failure = f"{task.get_name()}: {exc!r}"
+        logger.critical("the worker stops: %s", dispatcher.failure)
+
+    async def _keep_clean(self) -> None:
+        """Delete expired results now and then."""
+        while True:
+            await asyncio.sleep(_CLEANUP_EVERY)
+            try:
+                await asyncio.to_thread(self.app.backend.cleanup)
+            except Exception:
+                logger.warning("expired results could not be deleted", exc_info=True)
+
+    # Stopping
+
+    def _on_signal(self, number: int) -> None:
+        name = signal.Signals(number).name
+        if number == signal.SIGQUIT or self._stop_requested:
+            logger.warning("%s: cold shutdown, what is running goes back", name)
+            self.stop(cold=True)
+        else:
+            logger.warning("%s: warm shutdown, waiting for what is running", name)
+            self.stop()
+
+    def stop(self, cold: bool = False) -> None:
+        """Ask it to stop; can be called from any thread.
+
+        Args:
+            cold: do not wait for what is running, but give it back.
+        """
+        self._stop_requested = True
+        self._cold_requested = self._cold_requested or cold
+        if self._loop is not None and self._stop is not None and self._cold is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+            if cold:
+                self._loop.call_soon_threadsafe(self._cold.set)
+
+    def wait_ready(self, timeout: float | None = None) -> bool:
+        """Block another thread until the worker consumes; False if the time is over."""
+        return self._ready.wait(timeout)
+
+
+class _SignalHandlers:
+    """The worker's signal handlers, where it runs on the main thread."""
+
+    _NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, handle: Callable[[int], None]) -> None:
+        self._loop = loop
+        self._handle = handle
+        self._installed = threading.current_thread() is threading.main_thread()
+
+    def __enter__(self) -> None:
+        for number in self._NUMBERS if self._installed else ():
+            self._loop.add_signal_handler(number, self._handle, number)
+
+    def __exit__(self, *exc_info: object) -> None:
+        for number in self._NUMBERS if self._installed else ():
+            self._loop.remove_signal_handler(number)
+
+
+async def _cancel(task: asyncio.Task[Any]) -> None:
+    """Cancel a task and wait until it has ended; its own error has been told already."""
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The loop of uvloop where that is installed, which is the extra `uvloop`."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

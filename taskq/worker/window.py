@@ -1,0 +1,39 @@
+"""How many messages a worker holds at a time."""
+
+from __future__ import annotations
+
+import time
+
+HORIZON = 0.1
+"""Seconds of work that a worker holds in advance, at the speed it has just shown."""
+MAXIMUM = 4000
+_SAMPLE = 0.05
+
+
+class Window:
+    """Grows with the speed of the tasks, so that nobody has to tune a prefetch count.
+
+    A worker of long tasks holds a few of them (``worker_prefetch_multiplier`` for each
+    task that it runs at a time) and leaves the rest to others; one of short tasks holds
+    enough that its children never wait for the broker.
+
+    Args:
+        minimum: messages that it holds however slow they are.
+    """
+
+    def __init__(self, minimum: int) -> None:
+        self._minimum = max(1, minimum)
+        self._rate = 0.0
+        self._done = 0
+        self._since = time.monotonic()
+        self.size = self._minimum
+
+    def note(self, count: int) -> None:
+        """So many have just been settled."""
+        self._done += count
+        now = time.monotonic()
+        elapsed = now - self._since
+        if elapsed >= _SAMPLE:
+            self._rate = (self._rate + self._done / elapsed) / 2
+            self._done, self._since = 0, now
+            self.size = min(MAXIMUM, max(self._minimum, int(self._rate * HORIZON)))

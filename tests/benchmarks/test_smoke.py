@@ -1,0 +1,48 @@
+"""The benchmarks run from end to end; what they measure is not judged here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmarks.measures import MEASURES
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the benchmarks read /proc")
+@pytest.mark.parametrize("subject", ["taskq-sqlite", "taskq-memory"])
+def test_every_measure_yields_its_figures(subject: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks", "run", "--quick", "--subjects", subject]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path), "--cache", str(tmp_path / "cache")],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+    raw = json.loads((tmp_path / "raw.json").read_text())
+    trials = {trial["measure"]: trial["values"] for trial in raw["trials"]}
+    assert trials.keys() == MEASURES.keys()
+    for name, measure in MEASURES.items():
+        # 200 tasks may be done before the first look at their processor time.
+        wanted = {figure.name for figure in measure.figures if not figure.name.endswith("_cpu")}
+        assert wanted - trials[name].keys() <= {"idle_server"}
+        # Idling for half a second may well take less than the kernel counts.
+        assert all(value > 0 or key.startswith("idle") for key, value in trials[name].items())
+    assert trials["enqueue"]["enqueue_cpu"] > 0
+
+    report = (tmp_path / "report.md").read_text()
+    assert report.startswith("# Benchmark")
+    assert f"| {subject} |" in report
+    assert done.stdout.strip() == report.strip()
+    plot = ElementTree.parse(tmp_path / "plot.svg").getroot()
+    texts = ["".join(node.itertext()) for node in plot.iter("{http://www.w3.org/2000/svg}text")]
+    assert subject in texts
+    assert not (tmp_path / "cache").exists(), "taskq needs no environment of its own"

@@ -1,0 +1,153 @@
+"""RabbitMQ, with an Erlang port mapper of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tests.servers.base import HOST, Server, find_binary, free_ports, private_folder
+from tests.servers.guarded import Guarded
+from tests.waiting import wait_until
+
+
+class RabbitMQServer(Server):
+    """RabbitMQ with a node name, a cookie and a port mapper of its own.
+
+    Args:
+        directory: a private folder.
+        port: for AMQP clients.
+        dist_port: for Erlang's own traffic.
+        epmd_port: for the Erlang port mapper, which would outlive the node if the node started it.
+        config: lines of ``rabbitmq.conf``, for example ``{"consumer_timeout": "5000"}``.
+        plugins: names of plugins to enable, for example ``["rabbitmq_management"]``.
+    """
+
+    name = "rabbitmq-server"
+
+    def __init__(
+        self,
+        directory: Path,
+        port: int,
+        dist_port: int,
+        epmd_port: int,
+        *,
+        config: Mapping[str, str] | None = None,
+        plugins: Sequence[str] = (),
+    ) -> None:
+        super().__init__(directory, port)
+        self.dist_port = dist_port
+        self.epmd_port = epmd_port
+        self.config = {"listeners.tcp.1": f"{HOST}:{port}", **(config or {})}
+        self.plugins = plugins
+        self._epmd: Guarded | None = None
+
+    @property
+    def url(self) -> str:
+        # The virtual host "/" in the form that both kombu and pika read.
+        return f"amqp://guest:guest@{HOST}:{self.port}/%2F"
+
+    @property
+    def node(self) -> str:
+        """The name of the Erlang node."""
+        return f"taskq-{self.port}@localhost"
+
+    def command(self) -> Sequence[str]:
+        return [rabbitmq_binary()]
+
+    def environment(self) -> Mapping[str, str]:
+        directory = self.directory
+        return {
+            "HOME": str(directory),  # where Erlang keeps its cookie
+            "ERL_EPMD_ADDRESS": HOST,
+            "ERL_EPMD_PORT": str(self.epmd_port),
+            "RABBITMQ_NODENAME": self.node,
+            "RABBITMQ_NODE_IP_ADDRESS": HOST,
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(self.dist_port),
+            "RABBITMQ_MNESIA_BASE": str(directory / "data"),
+            "RABBITMQ_LOG_BASE": str(directory / "log"),
+            "RABBITMQ_CONFIG_FILE": str(directory / "rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(directory / "advanced.config"),
+            "RABBITMQ_CONF_ENV_FILE": str(directory / "rabbitmq-env.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "enabled_plugins"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                f"-kernel inet_dist_use_interface {{{HOST.replace('.', ',')}}}"
+            ),
+            # Makes the start script become the node instead of waiting for it, so that the
+            # process id is the node's.
+            "RUNNING_UNDER_SYSTEMD": "yes",
+        }
+
+    def start(self) -> None:
+        lines = [f"{key} = {value}\n" for key, value in self.config.items()]
+        (self.directory / "rabbitmq.conf").write_text("".join(lines))
+        (self.directory / "enabled_plugins").write_text(f"[{','.join(self.plugins)}].\n")
+        self._start_epmd()
+        super().start()
+
+    def answers(self) -> bool:
+        try:
+            with socket.create_connection((HOST, self.port), timeout=1) as connection:
+                connection.sendall(b"AMQP\x00\x00\x09\x01")
+                return connection.recv(1) == b"\x01"  # a method frame: Connection.Start
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Kill the node and its port mapper."""
+        self.kill()
+        if self._epmd is not None:
+            self._epmd.end(signal.SIGKILL, timeout=30.0)
+
+    def _start_epmd(self) -> None:
+        if self._epmd is not None and self._epmd.alive():
+            return
+        command = [find_binary("epmd"), "-port", str(self.epmd_port), "-address", HOST]
+        self._epmd = Guarded(command, {}, self.directory / "epmd.log")
+        wait_until(lambda: _listens(self.epmd_port), 30.0, f"epmd on port {self.epmd_port}")
+
+
+@contextlib.contextmanager
+def rabbitmq_server(
+    *, config: Mapping[str, str] | None = None, plugins: Sequence[str] = ()
+) -> Iterator[RabbitMQServer]:
+    """A running RabbitMQ until the end of the block; see ``RabbitMQServer`` for the arguments.
+
+    Starting takes a few seconds.
+
+    Raises:
+        MissingServerError: it is not installed.
+        ServerError: it did not start.
+    """
+    rabbitmq_binary()
+    with private_folder("rabbitmq") as directory:
+        server = RabbitMQServer(directory, *free_ports(3), config=config, plugins=plugins)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.close()
+
+
+def rabbitmq_binary() -> str:
+    """The path of RabbitMQ's own start script.
+
+    Debian puts a wrapper on PATH that switches to the user ``rabbitmq`` and refuses everyone but
+    root; the script below ``/usr/lib/rabbitmq`` runs as whoever calls it.
+
+    Raises:
+        MissingServerError: there is none.
+    """
+    unwrapped = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+    return str(unwrapped) if unwrapped.exists() else find_binary("rabbitmq-server")
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
