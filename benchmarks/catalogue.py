@@ -129,7 +129,7 @@ SUBJECTS: dict[str, Subject] = {
     for subject in (
         Subject(
             name="taskq-sqlite",
-            adapter="taskq",
+            adapter="taskq_adapter",
             environment=_TASKQ,
             servers=(),
             broker="sqlite:///{directory}/bench.db",
@@ -151,7 +151,7 @@ SUBJECTS: dict[str, Subject] = {
         ),
         Subject(
             name="huey-sqlite",
-            adapter="huey",
+            adapter="huey_adapter",
             environment=_HUEY,
             servers=(),
             broker="sqlite:///{directory}/huey.db",
@@ -161,7 +161,7 @@ SUBJECTS: dict[str, Subject] = {
         ),
         Subject(
             name="huey-redis",
-            adapter="huey",
+            adapter="huey_adapter",
             environment=_HUEY,
             servers=("redis",),
             broker="{redis}",
@@ -171,7 +171,7 @@ SUBJECTS: dict[str, Subject] = {
         ),
         Subject(
             name="celery-redis",
-            adapter="celery",
+            adapter="celery_adapter",
             environment=_CELERY,
             servers=("redis",),
             broker="{redis}",
@@ -182,7 +182,7 @@ SUBJECTS: dict[str, Subject] = {
         ),
         Subject(
             name="celery-rabbitmq",
-            adapter="celery",
+            adapter="celery_adapter",
             environment=_CELERY,
             servers=("rabbitmq", "redis"),
             broker="{amqp}",
@@ -193,7 +193,7 @@ SUBJECTS: dict[str, Subject] = {
         ),
         Subject(
             name="dramatiq-redis",
-            adapter="dramatiq",
+            adapter="dramatiq_adapter",
             environment=_DRAMATIQ,
             servers=("redis",),
             broker="{redis}",
@@ -206,7 +206,7 @@ SUBJECTS: dict[str, Subject] = {
         ),
         Subject(
             name="dramatiq-rabbitmq",
-            adapter="dramatiq",
+            adapter="dramatiq_adapter",
             environment=_DRAMATIQ,
             servers=("rabbitmq", "redis"),
             broker="{amqp}",
@@ -219,7 +219,7 @@ SUBJECTS: dict[str, Subject] = {
         ),
         Subject(
             name="rq",
-            adapter="rq",
+            adapter="rq_adapter",
             environment=_RQ,
             servers=("redis",),
             broker="{redis}",
@@ -233,7 +233,7 @@ SUBJECTS: dict[str, Subject] = {
         ),
         Subject(
             name="saq",
-            adapter="saq",
+            adapter="saq_adapter",
             environment=_SAQ,
             servers=("redis",),
             broker="{redis}",
@@ -243,7 +243,7 @@ SUBJECTS: dict[str, Subject] = {
         ),
         Subject(
             name="taskiq-redis",
-            adapter="taskiq",
+            adapter="taskiq_adapter",
             environment=_TASKIQ,
             servers=("redis",),
             broker="{redis}",

@@ -25,7 +25,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("the benchmarks read /proc: run them on Linux", file=sys.stderr)
         return 2
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     return _list() if options.command == "list" else _run(options)
 
 
@@ -77,6 +76,8 @@ def _run(options: argparse.Namespace) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
+    # Ended from outside, it must still end the processes that it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     result = run(subjects, measures, plan, options.cache.expanduser().resolve())
     print(write(result, options.out))
     return 1 if result.failed else 0

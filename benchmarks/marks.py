@@ -44,7 +44,7 @@ class Marks:
 
     def read(self, first: int, count: int) -> list[float]:
         """Returns the clocks of `count` slots from `first`, in slot order."""
-        return self._clocks[first : first + count].tolist()
+        return list(self._clocks[first : first + count])
 
     def reached(self, first: int, count: int) -> int:
         """Returns how many of `count` slots from `first` hold a clock.

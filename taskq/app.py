@@ -6,7 +6,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
 from functools import cached_property
 from typing import (
     TYPE_CHECKING,
@@ -26,7 +25,7 @@ from taskq.canvas import Signature, chain
 from taskq.eager import run_eagerly
 from taskq.exceptions import AlreadyRegistered, ImproperlyConfigured
 from taskq.message import TaskMessage
-from taskq.producer import CallOptions, Producer, SendOptions
+from taskq.producer import CallOptions, Producer
 from taskq.registry import TaskRegistry
 from taskq.result import AsyncResult, EagerResult, ResultCodec
 from taskq.routing import Queue, Router
@@ -37,7 +36,6 @@ from taskq.task import Task, TaskOptions
 if TYPE_CHECKING:
     from taskq.backends.base import Backend
     from taskq.brokers.base import Broker
-    from taskq.request import Request
     from taskq.worker.service import Worker
 
 P = ParamSpec("P")
@@ -165,13 +163,15 @@ class TaskQ:
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
     @overload
     def task(
-        self, *, bind: Literal[True], **options: Unpack[TaskOptions]
+        self, /, *, bind: Literal[True], **options: Unpack[TaskOptions]
     ) -> Callable[[Callable[Concatenate[Any, P], R]], Task[P, R]]: ...
     @overload
     def task(
-        self, *, bind: Literal[False] = False, **options: Unpack[TaskOptions]
+        self, /, *, bind: Literal[False] = False, **options: Unpack[TaskOptions]
     ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
-    def task(self, function: Any = None, /, *, bind: Any = False, **options: Any) -> Any:
+    def task(
+        self, function: Any = None, /, *, bind: bool = False, **options: Unpack[TaskOptions]
+    ) -> Any:
         """Make a task of a function.
 
         Args:
@@ -183,8 +183,8 @@ class TaskQ:
             AlreadyRegistered: another function has that name.
         """
         if function is not None:
-            return self._make_task(function, bind, options)
-        return lambda decorated: self._make_task(decorated, bind, options)
+            return self._make_task(function, bind, dict(options))
+        return lambda decorated: self._make_task(decorated, bind, dict(options))
 
     def _make_task(
         self, function: Callable[..., Any], bind: bool, options: dict[str, Any]
@@ -203,8 +203,8 @@ class TaskQ:
             "__module__": function.__module__,
             **options,
         }
-        task: AnyTask = type(function.__name__, (base,), attributes)()
-        return self.register_task(task)
+        kind: type[AnyTask] = type(function.__name__, (base,), attributes)
+        return self.register_task(kind)
 
     def register_task(self, task: AnyTask | type[AnyTask]) -> AnyTask:
         """Take in a class-based task, or an instance of one.
@@ -248,7 +248,8 @@ class TaskQ:
     @cached_property
     def Task(self) -> type[AnyTask]:  # noqa: N802 - Celery's name
         """A base for class-based tasks of this app."""
-        return type("Task", (self._task_cls or Task,), {"__module__": __name__})
+        base: type[AnyTask] = type("Task", (self._task_cls or Task,), {"__module__": __name__})
+        return base
 
     def autodiscover_tasks(
         self,
@@ -387,47 +388,6 @@ class TaskQ:
             request.children.append(result)
         return result
 
-    def retry_message(
-        self,
-        task: AnyTask,
-        request: Request,
-        args: tuple[Any, ...] | None,
-        kwargs: dict[str, Any] | None,
-        countdown: float | None,
-        eta: datetime | None,
-        options: SendOptions,
-    ) -> TaskMessage:
-        """The message of a task's next run; see `Task.retry`."""
-        assert request.message is not None
-        old = request.message
-        changed = args is not None or kwargs is not None
-        args = tuple(request.args) if args is None else args
-        kwargs = dict(request.kwargs) if kwargs is None else kwargs
-        request.retry_call = (args, kwargs)
-        if request.is_eager:
-            args, kwargs = (), {}
-        moment: CallOptions = {"countdown": countdown} if eta is None else {"eta": eta}
-        retries = request.retries + 1
-        following: CallOptions = {
-            "queue": request.queue or None,
-            "priority": old.priority,
-            **options,
-            **moment,
-            "task_id": request.id,
-            "retries": retries,
-            "root_id": request.root_id,
-            "parent_id": request.parent_id,
-            "once": f"{request.id}:{retries}:retry",
-        }
-        message = self.producer.build(task.name, args, kwargs, following, task)
-        if not changed:
-            message.body, message.content_type = old.body, old.content_type
-            message.content_encoding = old.content_encoding
-        kept = {key: value for key, value in old.headers.items() if key not in _RENEWED}
-        message.headers.update(kept)
-        message.reply_to = old.reply_to
-        return message
-
     def signature(
         self,
         name: str,
@@ -537,10 +497,6 @@ class TaskQ:
         return f"<TaskQ {self.main or '?'} at {hex(id(self))}>"
 
 
-_RENEWED = {"eta", "retries", "timelimit", "argsrepr", "kwargsrepr", "origin", "compression"}
-"""Headers of a retry that are not those of the run before."""
-
-
 def _same_source(one: AnyTask, other: AnyTask) -> bool:
     """Is it the same function or class again, from a module that was imported twice?"""
     return _place(one) == _place(other)
@@ -557,14 +513,34 @@ def _main_module_name() -> str:
     return os.path.splitext(os.path.basename(file))[0] if file else "__main__"
 
 
-def shared_task(*args: Any, **options: Any) -> Any:
+@overload
+def shared_task(function: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def shared_task(
+    *, bind: Literal[True], **options: Unpack[TaskOptions]
+) -> Callable[[Callable[Concatenate[Any, P], R]], Task[P, R]]: ...
+@overload
+def shared_task(
+    *, bind: Literal[False] = False, **options: Unpack[TaskOptions]
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def shared_task(
+    function: Any = None, /, *, bind: bool = False, **options: Unpack[TaskOptions]
+) -> Any:
     """A task of whatever app there is: for libraries, and for Django's reusable apps.
 
     It is taken in by the current app, and by every app that is made later.
+
+    Args:
+        function: the function.
+        bind: give the task itself to the function, as its first argument.
+        options: see `TaskOptions`.
+
+    Raises:
+        RuntimeError: no app has been made yet; import the module of the app first.
     """
-    if args and callable(args[0]):
-        return _share(args[0], options)
-    return lambda function: _share(function, options)
+    if function is not None:
+        return _share(function, {"bind": bind, **options})
+    return lambda decorated: _share(decorated, {"bind": bind, **options})
 
 
 def _share(function: Callable[..., Any], options: dict[str, Any]) -> AnyTask:

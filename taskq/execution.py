@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -35,6 +35,7 @@ from taskq.serialization import decompress
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
+    from taskq.producer import CallOptions
     from taskq.task import Task
 
 logger = logging.getLogger("taskq.task")
@@ -258,21 +259,16 @@ class TaskRunner:
         if isinstance(signature, chain):
             signature, _ = signature.call(args)
             args = ()
-        name = signature.task
-        all_args, kwargs, options = signature.merge(args)
+        all_args, kwargs, merged = signature.merge(args)
+        options = cast("CallOptions", merged)
         options.setdefault("task_id", step_id(request.id or "", step))
         options["root_id"] = request.root_id
         options["parent_id"] = request.id
         options["once"] = f"{request.id}:{request.retries}:{step}"
         if rest:
             options["chain"] = rest
-        return self._app.producer.build(
-            name,
-            all_args,
-            kwargs,
-            options,
-            self._app.tasks.get(name),  # type: ignore[arg-type]
-        )
+        task = self._app.tasks.get(signature.task)
+        return self._app.producer.build(signature.task, all_args, kwargs, options, task)
 
     # It raised
 

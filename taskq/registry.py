@@ -14,12 +14,16 @@ class TaskRegistry(dict[str, "Task[..., Any]"]):
     """Tasks by name; asking for one that is not there names the nearest that is."""
 
     def __missing__(self, name: str) -> Task[..., Any]:
+        raise self.unknown(name)
+
+    def unknown(self, name: str) -> NotRegistered:
+        """The error that says that a task is not there, and what is near."""
         # difflib is imported here since only mistakes need it.
         from difflib import get_close_matches
 
         near = get_close_matches(name, self, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"{len(self)} other tasks are"
-        raise NotRegistered(
+        return NotRegistered(
             f"no task named {name!r} is registered; {hint} - is its module imported by the app "
             "(settings imports and include, or app.autodiscover_tasks)?"
         )

@@ -24,6 +24,7 @@ from taskq.context import running
 from taskq.exceptions import MaxRetriesExceededError, Retry
 from taskq.producer import CallOptions, SendOptions
 from taskq.request import Request
+from taskq.retrying import retry_message
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
@@ -389,7 +390,8 @@ class Task(Generic[P, R]):
             countdown = self.default_retry_delay
         if limit is not None and request.retries >= limit:
             self._give_up(request, exc)
-        request.retry_message = self.app.retry_message(
+        request.retry_message = retry_message(
+            self.app.producer,
             self,
             request,
             None if args is None else tuple(args),

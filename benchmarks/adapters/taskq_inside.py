@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from benchmarks.adapters import taskq
+from benchmarks.adapters import taskq_adapter
 from benchmarks.adapters.base import InProcessAdapter
 
 
-class Peer(taskq.Peer, InProcessAdapter):
+class Peer(taskq_adapter.Peer, InProcessAdapter):
     """Blocking producer beside a worker with two children."""
 
     def run_worker(self) -> None:
-        taskq.app.Worker(concurrency=2).run()
+        taskq_adapter.app.Worker(concurrency=2).run()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from taskq import signals
 from taskq.brokers.base import Delivery, Settlement
-from taskq.exceptions import ContentDisallowed, NotRegistered, TaskRevokedError, WorkerLostError
+from taskq.exceptions import ContentDisallowed, TaskRevokedError, WorkerLostError
 from taskq.message import to_timestamp
 from taskq.worker.job import Job
 
@@ -83,10 +83,7 @@ class Admission:
 
     def _unknown(self, delivery: Delivery) -> Settlement:
         message = delivery.message
-        try:
-            self._app.tasks[message.task]
-        except NotRegistered as exc:
-            error = exc
+        error = self._app.tasks.unknown(message.task)
         signals.task_unknown.send(
             self._app, message=message, exc=error, name=message.task, id=message.id
         )

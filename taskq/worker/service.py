@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from taskq import signals
@@ -208,7 +208,7 @@ class Worker:
 
     async def _serve(
         self,
-        services: dict[str, Coroutine[Any, Any, None]],
+        services: Mapping[str, Coroutine[Any, Any, None]],
         dispatcher: Dispatcher,
         pool: Pool,
         consumer: Consumer,

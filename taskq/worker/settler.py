@@ -104,10 +104,10 @@ class Settler:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(pause * 2, _LAST_PAUSE)
             except Exception:
+                logger.warning("outcomes cannot be written together", exc_info=True)
                 if len(batch) == 1:
                     batch = [self._unwritable(batch[0])]
                     continue
-                logger.warning("a batch cannot be written; trying one by one", exc_info=True)
                 for settlement in batch:
                     await self._write([settlement])
                 return
@@ -119,7 +119,7 @@ class Settler:
         """A settlement that can never be written becomes a dead letter, which can."""
         message = settlement.delivery.message
         reason = f"its settlement cannot be written; it had been {settlement.fate.value}"
-        logger.error("Task %s[%s]: %s", message.task, message.id, reason, exc_info=True)
+        logger.error("Task %s[%s]: %s", message.task, message.id, reason)
         if settlement.outcome is None and not settlement.follow_ups:
             return replace(settlement, acknowledged=True)
         return replace(settlement, fate=Fate.DEAD, outcome=None, follow_ups=(), reason=reason)

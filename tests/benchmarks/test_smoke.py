@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -42,7 +42,7 @@ def test_every_measure_yields_its_figures(subject: str, tmp_path: Path) -> None:
     assert report.startswith("# Benchmark")
     assert f"| {subject} |" in report
     assert done.stdout.strip() == report.strip()
-    plot = ElementTree.parse(tmp_path / "plot.svg").getroot()
+    plot = ET.parse(tmp_path / "plot.svg").getroot()
     texts = ["".join(node.itertext()) for node in plot.iter("{http://www.w3.org/2000/svg}text")]
     assert subject in texts
     assert not (tmp_path / "cache").exists(), "taskq needs no environment of its own"

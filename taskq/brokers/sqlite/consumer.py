@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from taskq.backends.base import Outcome
 from taskq.brokers.base import Consumer, Delivery, Fate, Settlement
-from taskq.brokers.sqlite.broker import insert
+from taskq.brokers.sqlite.enqueue import enqueue
 from taskq.exceptions import DecodeError, OperationalError
 from taskq.message import unpack
 from taskq.stores.sqlite import DELAYED, LEASED, READY, Database
@@ -176,7 +176,7 @@ class SqliteConsumer(Consumer):
             outcomes = [s.outcome for s in counted if s.outcome is not None]
             if self._backend is not None:
                 self._backend.write(connection, outcomes)
-            insert(connection, [message for s in counted for message in s.follow_ups])
+            enqueue(connection, [message for s in counted for message in s.follow_ups])
             now = time.time()
             for s in batch:
                 if s.fate is Fate.REQUEUE:

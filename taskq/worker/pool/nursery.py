@@ -21,6 +21,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
@@ -29,7 +30,7 @@ import msgspec
 from taskq import discovery
 from taskq.worker.pool.child import Child, ChildOptions
 from taskq.worker.pool.packets import socket_pair
-from taskq.worker.pool.slots import SlotTable
+from taskq.worker.pool.slots import Slot, SlotTable
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
@@ -167,11 +168,13 @@ def _fork(
     gc.collect()
     gc.freeze()
     pid = os.fork()
-    if pid:
-        return pid
-    control.close()
-    work.close()
-    _run_as_process(lambda: _serve(their_control, their_work, slots, lambda: app, options, parent))
+    if pid == 0:
+        control.close()
+        work.close()
+        _run_as_process(
+            partial(_serve, their_control, their_work, slots, lambda: app, options, parent)
+        )
+    return pid
 
 
 def _start_program(fresh: FreshStart) -> int:
@@ -235,17 +238,15 @@ def _serve(
             packet, fds, _, _ = socket.recv_fds(control, 4096, 1)
             if not packet:
                 return  # the parent has closed it: the children die with this process
-            index = _decode_slot(packet)
-            answers = socket.socket(fileno=fds[0])
+            index, answers = _decode_slot(packet), socket.socket(fileno=fds[0])
             pid = os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)
                 for fd in (wake_reader, wake_writer):
                     os.close(fd)
                 control.close()
-                _run_as_process(
-                    lambda: _grow_up(slots, index, work, answers, load, options, nursery)
-                )
+                slot = slots.slot(index)
+                _run_as_process(partial(_grow_up, slot, work, answers, load, options, nursery))
             answers.close()
             pidfd = os.pidfd_open(pid)
             socket.send_fds(control, [_encode(Spawned(index, pid))], [pidfd])
@@ -253,8 +254,7 @@ def _serve(
 
 
 def _grow_up(
-    slots: SlotTable,
-    index: int,
+    slot: Slot,
     work: socket.socket,
     answers: socket.socket,
     load: Callable[[], TaskQ],
@@ -265,7 +265,7 @@ def _grow_up(
     _die_with(nursery)
     for number in (signal.SIGCHLD, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-    Child(load(), options, slots.slot(index), work, answers).run()
+    Child(load(), options, slot, work, answers).run()
 
 
 def _report_exits(control: socket.socket) -> None:

@@ -1,0 +1,79 @@
+"""The message of a task's next run."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from taskq.message import TaskMessage
+from taskq.producer import CallOptions, Producer, SendOptions
+from taskq.request import Request
+
+if TYPE_CHECKING:
+    from taskq.task import Task
+
+_RENEWED = {"eta", "retries", "timelimit", "argsrepr", "kwargsrepr", "origin", "compression"}
+"""Headers of a retry that are not those of the run before."""
+
+
+def retry_message(
+    producer: Producer,
+    task: Task[..., Any],
+    request: Request,
+    args: tuple[Any, ...] | None,
+    kwargs: dict[str, Any] | None,
+    countdown: float | None,
+    eta: datetime | None,
+    options: SendOptions,
+) -> TaskMessage:
+    """Build the message of a task's next run: the same id, one retry more.
+
+    Args:
+        producer: builds it.
+        task: the task.
+        request: the run that is to be repeated; it is told the arguments of the next.
+        args: other positional arguments, or None for the same.
+        kwargs: other keyword arguments, or None for the same.
+        countdown: in how many seconds; ignored if `eta` is given.
+        eta: when.
+        options: other options of the call.
+    """
+    assert request.message is not None
+    old = request.message
+    changed = args is not None or kwargs is not None
+    args = tuple(request.args) if args is None else args
+    kwargs = dict(request.kwargs) if kwargs is None else kwargs
+    request.retry_call = (args, kwargs)
+    if request.is_eager:
+        # The next run is in this process too: what it is given need not be encodable.
+        args, kwargs = (), {}
+    retries = request.retries + 1
+    following: CallOptions = {
+        "queue": request.queue or None,
+        "priority": old.priority,
+        "time_limit": request.timelimit[0],
+        "soft_time_limit": request.timelimit[1],
+        "link": request.callbacks,
+        "link_error": request.errbacks,
+        "chain": request.chain,
+        "chord": request.chord,
+        **options,
+        "task_id": request.id,
+        "retries": retries,
+        "root_id": request.root_id,
+        "parent_id": request.parent_id,
+        "once": f"{request.id}:{retries}:retry",
+    }
+    if eta is None:
+        following["countdown"] = countdown
+    else:
+        following["eta"] = eta
+    message = producer.build(task.name, args, kwargs, following, task)
+    if not changed:
+        message.body, message.content_type = old.body, old.content_type
+        message.content_encoding = old.content_encoding
+        if "compression" in old.headers:
+            message.headers["compression"] = old.headers["compression"]
+    message.headers.update((k, v) for k, v in old.headers.items() if k not in _RENEWED)
+    message.reply_to = old.reply_to
+    return message
