@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command and returns its exit status: 1 if a trial failed, 2 for wrong arguments."""
+    """Runs a command and returns its exit status: 1 if a trial failed, 2 if none could begin."""
     if not sys.platform.startswith("linux"):
         print("the benchmarks read /proc: run them on Linux", file=sys.stderr)
         return 2
@@ -73,12 +73,13 @@ def _run(options: argparse.Namespace) -> int:
         subjects = _chosen(options.subjects, SUBJECTS, "subject")
         measures = _chosen(options.measure, MEASURES, "measure")
         plan = _plan(options)
-    except ValueError as error:
+        # Ended from outside, it must still end the processes that it has started.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        result = run(subjects, measures, plan, options.cache.expanduser().resolve())
+    # What a user can mend: a wrong name, a missing package or server.
+    except (ValueError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 2
-    # Ended from outside, it must still end the processes that it has started.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    result = run(subjects, measures, plan, options.cache.expanduser().resolve())
     print(write(result, options.out))
     return 1 if result.failed else 0
 

@@ -67,7 +67,17 @@ class Environment:
         finished.write_text(wanted)
 
     def versions(self, python: Path) -> dict[str, str]:
-        """Returns the installed version of each of `packages`."""
+        """Returns the installed version of each of `packages`.
+
+        Raises:
+            RuntimeError: If one is not installed.
+        """
         command = [str(python), "-c", _VERSIONS, *self.packages]
-        found: dict[str, str] = json.loads(subprocess.check_output(command))
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(
+                f"{python} lacks one of {', '.join(self.packages)}: "
+                f"install it there with pip, taskq with 'pip install -e .'\n{done.stderr}"
+            )
+        found: dict[str, str] = json.loads(done.stdout)
         return found

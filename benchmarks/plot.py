@@ -6,6 +6,7 @@ the thin line on a bar is the spread over the rounds.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from html import escape
 
@@ -20,6 +21,7 @@ _BAR_WIDTH = _PANEL_WIDTH - _NAME_WIDTH - _VALUE_WIDTH
 _ROW_HEIGHT = 20
 _TITLE_HEIGHT = 34
 _MARGIN = 16
+_HEADER_CHARACTERS = 120
 _OURS = "#1f6f8b"
 _PEERS = "#b9c2c9"
 _STYLE = "text{font:12px sans-serif;fill:#222}.t{font-weight:bold}.n{text-anchor:end}"
@@ -35,16 +37,19 @@ def draw(run: Run) -> str:
             panels.append((figure, found))
     height = _TITLE_HEIGHT + _ROW_HEIGHT * len(run.subjects) + _MARGIN
     lines = -(-len(panels) // _COLUMNS)
-    size = (_COLUMNS * _PANEL_WIDTH + 2 * _MARGIN, lines * height + 3 * _MARGIN)
+    machine = textwrap.wrap(run.machine.line(), _HEADER_CHARACTERS)
+    top = (len(machine) + 1) * _MARGIN
+    size = (_COLUMNS * _PANEL_WIDTH + 2 * _MARGIN, top + lines * height + _MARGIN)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{size[0]}" height="{size[1]}">',
         f"<style>{_STYLE}</style>",
         '<rect width="100%" height="100%" fill="white"/>',
-        f'<text x="{_MARGIN}" y="{_MARGIN + 6}">{escape(run.machine.line())}</text>',
     ]
+    for index, line in enumerate(machine):
+        parts.append(f'<text x="{_MARGIN}" y="{(index + 1) * _MARGIN + 4}">{escape(line)}</text>')
     for index, (figure, found) in enumerate(panels):
         x = _MARGIN + index % _COLUMNS * _PANEL_WIDTH
-        y = 2 * _MARGIN + index // _COLUMNS * height
+        y = top + index // _COLUMNS * height
         parts.append(f'<g transform="translate({x} {y})">')
         parts.extend(_panel(figure, found))
         parts.append("</g>")

@@ -15,6 +15,7 @@ from typing import (
     ParamSpec,
     TypeVar,
     Unpack,
+    cast,
     overload,
 )
 
@@ -203,7 +204,7 @@ class TaskQ:
             "__module__": function.__module__,
             **options,
         }
-        kind: type[AnyTask] = type(function.__name__, (base,), attributes)
+        kind = cast("type[AnyTask]", type(function.__name__, (base,), attributes))
         return self.register_task(kind)
 
     def register_task(self, task: AnyTask | type[AnyTask]) -> AnyTask:
@@ -248,8 +249,8 @@ class TaskQ:
     @cached_property
     def Task(self) -> type[AnyTask]:  # noqa: N802 - Celery's name
         """A base for class-based tasks of this app."""
-        base: type[AnyTask] = type("Task", (self._task_cls or Task,), {"__module__": __name__})
-        return base
+        bases, attributes = (self._task_cls or Task,), {"__module__": __name__}
+        return cast("type[AnyTask]", type("Task", bases, attributes))
 
     def autodiscover_tasks(
         self,

@@ -40,10 +40,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskq.task")
 
+_SEQUENCES = (list, tuple)
 Invoke = Callable[[Callable[..., Any], Any, Any], Any]
 
 
-class Report(msgspec.Struct, array_like=True):
+class Report(msgspec.Struct, array_like=True, gc=False):
     """What came of one execution, on its way from a child to the worker's parent.
 
     Attributes:
@@ -120,7 +121,7 @@ class TaskRunner:
         )
         try:
             args, kwargs, embed = content
-            if not isinstance(kwargs, dict) or not isinstance(args, list | tuple):
+            if type(kwargs) is not dict or type(args) not in _SEQUENCES:
                 raise TypeError("args must be a list and kwargs an object")
         except (TypeError, ValueError) as exc:
             raise InvalidTaskError(
@@ -164,7 +165,8 @@ class TaskRunner:
                 _signal(signals.task_prerun, task, request)
             if task.track_started or self._tracks:
                 self._track(task, request)
-            task.before_start(request.id or "", request.args, request.kwargs)
+            if task.handlers.before_start:
+                task.handlers.before_start(request.id, request.args, request.kwargs)
             value = self._invoke(task.run, request.args, request.kwargs)
             report = self._succeeded(ticket, task, request, value, started)
         except Exception as exc:
@@ -194,15 +196,16 @@ class TaskRunner:
         report = Report(ticket, Fate.DONE, states.SUCCESS, runtime)
         if not self._ignores(task, request):
             report.outcome = self._encode(task, request, states.SUCCESS, value)
-        if not request.is_eager and (request.chain or request.callbacks or request.retry_message):
+        embed = request.embed
+        if request.retry_message or embed.get("chain") or embed.get("callbacks"):
             report.follow_ups = self._next_steps(request, value)
         if self._verbose:
             report.text = _short(value, task.resultrepr_maxsize)
         if signals.task_success.receivers:
             signals.task_success.send(task, result=value, runtime=runtime)
         args = (request.id, request.args, request.kwargs)
-        _guarded(task.on_success, value, *args)
-        _guarded(task.after_return, states.SUCCESS, value, *args, None)
+        _guarded(task.handlers.on_success, value, *args)
+        _guarded(task.handlers.after_return, states.SUCCESS, value, *args, None)
         return report
 
     def _ignores(self, task: Task[..., Any], request: Request) -> bool:
@@ -222,20 +225,27 @@ class TaskRunner:
         if request.is_eager and not self._app.conf.task_store_eager_result:
             return None
         codec = self._app.result_codec
-        more: dict[str, Any] = {}
-        if codec.extended:
-            more = {
-                "name": task.name,
-                "args": request.args,
-                "kwargs": request.kwargs,
-                "worker": self._hostname,
-                "retries": request.retries,
-                "queue": request.queue,
-            }
-        return codec.encode(request.id or "", state, value, traceback, request.headers, **more)
+        headers = request.headers
+        if not codec.extended:
+            return codec.encode(headers["id"], state, value, traceback, headers)
+        return codec.encode(
+            headers["id"],
+            state,
+            value,
+            traceback,
+            headers,
+            name=task.name,
+            args=request.args,
+            kwargs=request.kwargs,
+            worker=self._hostname,
+            retries=request.retries,
+            queue=request.queue,
+        )
 
     def _next_steps(self, request: Request, value: Any) -> list[TaskMessage]:
         """The messages of callbacks and of the chain's next step."""
+        if request.is_eager:
+            return []
         messages = [
             self._step(request, f"callback-{number}", document, (value,))
             for number, document in enumerate(request.callbacks or ())
@@ -323,8 +333,8 @@ class TaskRunner:
         if signals.task_retry.receivers:
             signals.task_retry.send(task, request=request, reason=retry, einfo=info)
         args = (request.id, request.args, request.kwargs, info)
-        _guarded(task.on_retry, cause, *args)
-        _guarded(task.after_return, states.RETRY, retry, *args)
+        _guarded(task.handlers.on_retry, cause, *args)
+        _guarded(task.handlers.after_return, states.RETRY, retry, *args)
         return report
 
     def _failed(
@@ -357,8 +367,8 @@ class TaskRunner:
                 einfo=info,
             )
         args = (request.id, request.args, request.kwargs, info)
-        _guarded(task.on_failure, exc, *args)
-        _guarded(task.after_return, states.FAILURE, exc, *args)
+        _guarded(task.handlers.on_failure, exc, *args)
+        _guarded(task.handlers.after_return, states.FAILURE, exc, *args)
         return report
 
     def _errbacks(self, request: Request, exc: Exception, info: ExceptionInfo) -> list[TaskMessage]:
@@ -406,8 +416,10 @@ def _signal(signal: signals.Signal, task: Task[..., Any], request: Request, **mo
     )
 
 
-def _guarded(function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+def _guarded(function: Callable[..., Any] | None, *args: Any, **kwargs: Any) -> None:
     """Call a handler of the user's; its errors do not change what the task has done."""
+    if function is None:
+        return
     try:
         function(*args, **kwargs)
     except Exception:

@@ -11,7 +11,7 @@ and the body is decoded once, where the task runs.
 from __future__ import annotations
 
 import os
-import socket
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,7 +22,7 @@ from taskq.exceptions import DecodeError
 MAX_PRIORITY = 9
 
 
-class TaskMessage(msgspec.Struct, array_like=True):
+class TaskMessage(msgspec.Struct, array_like=True, gc=False):
     """One task call.
 
     Attributes:
@@ -84,12 +84,19 @@ def unpack(data: bytes | memoryview) -> TaskMessage:
 
 
 def new_id() -> str:
-    """A random UUID (version 4) as text; several times cheaper than `uuid.uuid4`."""
-    digits = bytearray(os.urandom(16))
-    digits[6] = digits[6] & 0x0F | 0x40
-    digits[8] = digits[8] & 0x3F | 0x80
-    text = digits.hex()
+    """A new UUID as text, of version 7 (RFC 9562): it begins with the time.
+
+    Ids that were made one after the other are neighbours in an index, so that storing
+    their results touches a few pages of it, where random ones touch one page each.
+    """
+    number = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10))
+    text = f"{number & _NOT_FIXED | _FIXED:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+# The version (7) and the variant (binary 10) have their places among the random bits.
+_NOT_FIXED = ~(0xF << 76 | 0x3 << 62)
+_FIXED = 0x7 << 76 | 0x2 << 62
 
 
 def step_id(task_id: str, step: str) -> str:
@@ -110,7 +117,7 @@ def step_id(task_id: str, step: str) -> str:
 
 def origin() -> str:
     """Who sent a message, in Celery's form: ``gen<pid>@<host>``."""
-    return f"gen{os.getpid()}@{socket.gethostname()}"
+    return f"gen{os.getpid()}@{os.uname().nodename}"
 
 
 def to_timestamp(moment: datetime | str) -> float:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from taskq.backends.base import Backend
     from taskq.serialization import SerializerRegistry
 
-R = TypeVar("R")
+R = TypeVar("R", covariant=True)
 
 
 class ResultCodec:
@@ -67,20 +67,20 @@ class ResultCodec:
         """
         if isinstance(result, BaseException):
             result = describe(result, self._encodable)
-        document: dict[str, Any] = {
+        document = {
             "status": state,
             "result": result,
             "traceback": traceback,
-            "children": [],
+            "children": (),
             "date_done": datetime.now(UTC).isoformat() if state in states.READY_STATES else None,
             "task_id": task_id,
+            **more,
         }
         if headers is not None:
             if headers.get("group"):
                 document["group_id"] = headers["group"]
             if headers.get("parent_id"):
                 document["parent_id"] = headers["parent_id"]
-        document.update(more)
         return Outcome(task_id, state, self._serializers.encode(document, self._serializer).body)
 
     def _encodable(self, value: Any) -> bool:

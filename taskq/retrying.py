@@ -57,6 +57,8 @@ def retry_message(
         "link_error": request.errbacks,
         "chain": request.chain,
         "chord": request.chord,
+        "countdown": countdown if eta is None else None,
+        "eta": eta,
         **options,
         "task_id": request.id,
         "retries": retries,
@@ -64,10 +66,6 @@ def retry_message(
         "parent_id": request.parent_id,
         "once": f"{request.id}:{retries}:retry",
     }
-    if eta is None:
-        following["countdown"] = countdown
-    else:
-        following["eta"] = eta
     message = producer.build(task.name, args, kwargs, following, task)
     if not changed:
         message.body, message.content_type = old.body, old.content_type

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import random
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import datetime
 from typing import (
     TYPE_CHECKING,
     Any,
     ClassVar,
     Generic,
+    NamedTuple,
     NoReturn,
     ParamSpec,
     TypedDict,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from taskq.result import AsyncResult, EagerResult
 
 P = ParamSpec("P")
-R = TypeVar("R")
+R = TypeVar("R", covariant=True)
 T = TypeVar("T")
 
 _DIRECT = Request(None)
@@ -73,6 +73,19 @@ class TaskOptions(TypedDict, total=False):
     retry_backoff: bool | float
     retry_backoff_max: float
     retry_jitter: bool
+
+
+class Handlers(NamedTuple):
+    """The handlers that a task's class overrides; None where it does not.
+
+    What nobody has written is never called.
+    """
+
+    before_start: Callable[..., None] | None
+    on_success: Callable[..., None] | None
+    on_retry: Callable[..., None] | None
+    on_failure: Callable[..., None] | None
+    after_return: Callable[..., None] | None
 
 
 class Task(Generic[P, R]):
@@ -143,6 +156,7 @@ class Task(Generic[P, R]):
     retry_jitter: bool = True
 
     MaxRetriesExceededError: ClassVar[type[Exception]] = MaxRetriesExceededError
+    handlers: Handlers
     _signature: inspect.Signature
     _positional: tuple[int, int] | None
 
@@ -154,7 +168,12 @@ class Task(Generic[P, R]):
         self.__wrapped__ = self.run
         self._signature = inspect.signature(self.run)
         self._positional = _positional_arity(self._signature)
+        self.handlers = Handlers(*map(self._overridden, Handlers._fields))
         self.on_bound(app)
+
+    def _overridden(self, name: str) -> Callable[..., None] | None:
+        own = name in vars(self) or getattr(type(self), name) is not getattr(Task, name)
+        return getattr(self, name) if own else None
 
     @classmethod
     def on_bound(cls, app: TaskQ) -> None:
@@ -424,7 +443,12 @@ class Task(Generic[P, R]):
             return None
         # The exponent is bounded: past it every delay is at its maximum anyway.
         delay = min(self.retry_backoff_max, float(self.retry_backoff) * 2 ** min(retries, 64))
-        return random.uniform(0, delay) if self.retry_jitter else delay
+        if not self.retry_jitter:
+            return delay
+        # Imported here since only retries need it.
+        import random
+
+        return random.uniform(0, delay)
 
     def update_state(
         self,

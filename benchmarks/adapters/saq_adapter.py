@@ -58,7 +58,7 @@ class Peer(Adapter):
         deadline = time.monotonic() + timeout
         while True:
             try:
-                await handle.refresh(until_complete=0.1)
+                await handle.refresh(until_complete=0.005)
                 return handle.result
             # saq looks first and subscribes then; the end of a job between the two is not
             # announced any more, so the look is repeated.

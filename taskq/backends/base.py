@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 
-class Outcome(msgspec.Struct, array_like=True):
+class Outcome(msgspec.Struct, array_like=True, gc=False):
     """What is kept of a task.
 
     Attributes:

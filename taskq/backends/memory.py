@@ -23,14 +23,16 @@ class MemoryBackend(Backend):
     def store(self, outcomes: Sequence[Outcome]) -> None:
         if not outcomes:
             return
-        expires = time.monotonic() + self.expires if self.expires else float("inf")
+        now = time.monotonic()
+        expires = now + self.expires if self.expires else float("inf")
         with self._changed:
             for outcome in outcomes:
-                known = self._outcomes.pop(outcome.task_id, None)
-                if known is not None and known[1].state == states.SUCCESS:
-                    self._outcomes[outcome.task_id] = known
-                else:
-                    self._outcomes[outcome.task_id] = (expires, outcome)
+                known = self._outcomes.get(outcome.task_id)
+                if known is not None:
+                    if known[1].state == states.SUCCESS and known[0] > now:
+                        continue
+                    del self._outcomes[outcome.task_id]
+                self._outcomes[outcome.task_id] = (expires, outcome)
             self._expire()
             listeners = list(self._listeners)
             self._changed.notify_all()

@@ -43,7 +43,9 @@ class SqliteBackend(Backend):
 
     def write(self, connection: sqlite3.Connection, outcomes: Sequence[Outcome]) -> None:
         """Add outcomes to a transaction that is somebody else's."""
-        expires = int(time.time() + self.expires) if self.expires else 0
+        now = time.time()
+        # Whole seconds, rounded up: never shorter than was asked for.
+        expires = int(now + self.expires) + 1 if self.expires else 0
         for start in range(0, len(outcomes), _ROWS):
             rows = outcomes[start : start + _ROWS]
             values: list[object] = []
@@ -54,8 +56,8 @@ class SqliteBackend(Backend):
                 + ",".join(["(?,?,?,?)"] * len(rows))
                 + " ON CONFLICT (task_id) DO UPDATE SET state = excluded.state,"
                 " expires = excluded.expires, payload = excluded.payload"
-                " WHERE results.state <> 'SUCCESS'",
-                values,
+                " WHERE results.state <> 'SUCCESS' OR results.expires BETWEEN 1 AND ?",
+                (*values, int(now)),
             )
 
     def notify(self, outcomes: Sequence[Outcome]) -> None:

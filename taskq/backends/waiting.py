@@ -55,7 +55,16 @@ class Waiters:
                     del self._waiting[task_id]
 
     async def _watching(self) -> None:
-        """Look whenever woken, and now and then without; end when nobody waits."""
+        """Watch until nobody waits; an error is everybody's, since nobody else watches."""
+        try:
+            await self._look_and_tell()
+        except Exception as exc:
+            for news in {news for waiting in self._waiting.values() for news in waiting}:
+                if not news.done():
+                    news.set_exception(exc)
+
+    async def _look_and_tell(self) -> None:
+        """Look whenever woken, and now and then without."""
         loop = asyncio.get_running_loop()
         woken = asyncio.Event()
         with self._listen() as listener:

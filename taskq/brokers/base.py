@@ -18,9 +18,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
 
 from taskq.message import TaskMessage
 
@@ -42,8 +43,7 @@ class Fate(Enum):
     """Move it to the dead-letter queue, with the reason."""
 
 
-@dataclass(slots=True, eq=False)
-class Delivery:
+class Delivery(msgspec.Struct, eq=False, gc=False):
     """A message that was handed to this worker, under a lease.
 
     Attributes:
@@ -63,8 +63,7 @@ class Delivery:
     crashes: int = 0
 
 
-@dataclass(slots=True, eq=False)
-class Settlement:
+class Settlement(msgspec.Struct, eq=False, gc=False):
     """The end of one delivery, and all that must be written with it.
 
     Attributes:
@@ -91,8 +90,7 @@ class Settlement:
     acknowledged: bool = False
 
 
-@dataclass(slots=True, frozen=True)
-class QueueDepth:
+class QueueDepth(msgspec.Struct, frozen=True):
     """How many messages a queue holds, by what they wait for."""
 
     ready: int = 0
@@ -101,8 +99,7 @@ class QueueDepth:
     dead: int = 0
 
 
-@dataclass(slots=True, frozen=True)
-class DeadLetter:
+class DeadLetter(msgspec.Struct, frozen=True):
     """A message that nobody could, or would, finish.
 
     Attributes:
@@ -123,7 +120,7 @@ class DeadLetter:
     deliveries: int
     crashes: int
     message: TaskMessage | None
-    packed: bytes = field(repr=False, default=b"")
+    packed: bytes = b""
 
 
 class Consumer(ABC):

@@ -72,6 +72,17 @@ class _Queue:
         while self.delayed and self.delayed[0][0] <= now:
             self.give_back(heapq.heappop(self.delayed)[2])
 
+    def find(self, seq: int) -> _Entry | None:
+        return next((entry for entry in self.waiting() if entry.seq == seq), None)
+
+    def remove(self, entry: _Entry) -> None:
+        row = self.ready[entry.priority]
+        if entry in row:
+            row.remove(entry)
+        else:
+            self.delayed = [item for item in self.delayed if item[2] is not entry]
+            heapq.heapify(self.delayed)
+
     def waiting(self) -> Iterator[_Entry]:
         for row in reversed(self.ready):
             yield from row
@@ -85,7 +96,7 @@ class MemoryBroker(Broker):
         self._lock = threading.Lock()
         self._queues: dict[str, _Queue] = {}
         self._bindings: dict[str, dict[tuple[str, str], str]] = {}
-        self._dead: dict[int, DeadLetter] = {}
+        self._dead: dict[str, DeadLetter] = {}
         self._steps: dict[str, float] = {}
         self._numbers = itertools.count(1)
         self._leased: dict[int, _Entry] = {}
@@ -93,12 +104,15 @@ class MemoryBroker(Broker):
 
     def publish(self, messages: Sequence[TaskMessage]) -> None:
         with self._lock:
-            self._add(messages)
+            self._add(self._routed(messages))
         self._wake()
 
-    def _add(self, messages: Sequence[TaskMessage]) -> None:
+    def _routed(self, messages: Iterable[TaskMessage]) -> list[tuple[TaskMessage, Sequence[str]]]:
+        """Messages with the queues that they go to; raises before anything is changed."""
+        return [(message, self._destinations(message)) for message in messages]
+
+    def _add(self, routed: Iterable[tuple[TaskMessage, Sequence[str]]]) -> None:
         now = time.time()
-        routed = [(message, self._destinations(message)) for message in messages]
         for message, names in routed:
             if message.once is not None and not self._first_time(message.once, now):
                 continue
@@ -114,6 +128,10 @@ class MemoryBroker(Broker):
         if queue is None:
             queue = self._queues[name] = _Queue()
         return queue
+
+    def _look(self, name: str) -> _Queue:
+        """A queue to look at; one that is not there is not made by looking."""
+        return self._queues.get(name) or _Queue()
 
     def _destinations(self, message: TaskMessage) -> Sequence[str]:
         if not message.exchange:
@@ -162,7 +180,7 @@ class MemoryBroker(Broker):
 
     def depth(self, queue: str) -> QueueDepth:
         with self._lock:
-            waiting = self._queue(queue)
+            waiting = self._look(queue)
             return QueueDepth(
                 ready=sum(map(len, waiting.ready)),
                 leased=sum(entry.queue == queue for entry in self._leased.values()),
@@ -172,13 +190,14 @@ class MemoryBroker(Broker):
 
     def purge(self, queue: str) -> int:
         with self._lock:
-            count = sum(1 for _ in self._queue(queue).waiting())
-            self._queues[queue] = _Queue()
+            count = sum(1 for _ in self._look(queue).waiting())
+            if count:
+                self._queues[queue] = _Queue()
             return count
 
     def browse(self, queue: str, limit: int) -> list[TaskMessage]:
         with self._lock:
-            entries = list(itertools.islice(self._queue(queue).waiting(), limit))
+            entries = list(itertools.islice(self._look(queue).waiting(), limit))
         return [message for entry in entries if (message := _try_unpack(entry.packed)) is not None]
 
     def dead_letters(self, queue: str | None = None, limit: int = 100) -> list[DeadLetter]:
@@ -188,7 +207,7 @@ class MemoryBroker(Broker):
 
     def retry_dead(self, ids: Sequence[str]) -> int:
         with self._lock:
-            letters = [x for key in ids if (x := self._dead.pop(int(key), None)) is not None]
+            letters = [x for key in ids if (x := self._dead.pop(key, None)) is not None]
             for letter in letters:
                 priority = letter.message.priority if letter.message else 0
                 entry = _Entry(next(self._numbers), letter.queue, letter.packed, priority)
@@ -198,7 +217,7 @@ class MemoryBroker(Broker):
 
     def purge_dead(self, ids: Sequence[str] | None = None) -> int:
         with self._lock:
-            keys = list(self._dead) if ids is None else [int(key) for key in ids]
+            keys = list(self._dead) if ids is None else ids
             return sum(self._dead.pop(key, None) is not None for key in keys)
 
     def consumer(self, queues: Sequence[Queue], *, lease: float, backend: Backend) -> Consumer:
@@ -302,7 +321,7 @@ class MemoryConsumer(Consumer):
         return deliveries
 
     def _bury(self, entry: _Entry, reason: str, crashes: int, message: TaskMessage | None) -> None:
-        self._broker._dead[entry.seq] = DeadLetter(
+        self._broker._dead[str(entry.seq)] = DeadLetter(
             str(entry.seq),
             entry.queue,
             reason,
@@ -315,38 +334,45 @@ class MemoryConsumer(Consumer):
 
     async def settle(self, batch: Sequence[Settlement]) -> None:
         broker = self._broker
-        won: list[Settlement] = []
-        requeued = False
         with broker._lock:
-            for s in batch:
-                if s.acknowledged:
-                    won.append(s)
-                elif s.fate is Fate.REQUEUE:
-                    requeued |= self._requeue(s)
-                elif (entry := self._finish(s.delivery.tag)) is not None:
-                    won.append(s)
-                    if s.fate is Fate.DEAD:
-                        crashes = entry.crashes + s.crashed
-                        self._bury(entry, s.reason, crashes, s.delivery.message)
-            follow_ups = [message for s in won for message in s.follow_ups]
+            won = self._winners(batch)
+            follow_ups = broker._routed(message for s in won for message in s.follow_ups)
+            for s in won:
+                if not s.acknowledged:
+                    self._finish(s)
+            returned = [self._requeue(s) for s in batch if s.fate is Fate.REQUEUE]
             broker._add(follow_ups)
         if self._backend is not None:
             self._backend.store([s.outcome for s in won if s.outcome is not None])
-        if follow_ups or requeued:
+        if follow_ups or any(returned):
             broker._wake()
 
-    def _finish(self, tag: int) -> _Entry | None:
-        """Take a message out, leased by whom it may be, or waiting again."""
-        entry = self._broker._leased.pop(tag, None)
-        if entry is not None:
-            return entry
-        for name in self._names:
-            for row in self._broker._queue(name).ready:
-                for entry in row:
-                    if entry.seq == tag:
-                        row.remove(entry)
-                        return entry
-        return None
+    def _winners(self, batch: Sequence[Settlement]) -> list[Settlement]:
+        """Those that count: acknowledged before, or the first to end their message."""
+        won: list[Settlement] = []
+        ended: set[int] = set()
+        for s in batch:
+            tag = s.delivery.tag
+            if s.acknowledged:
+                won.append(s)
+            elif s.fate is not Fate.REQUEUE and tag not in ended and self._find(s.delivery):
+                ended.add(tag)
+                won.append(s)
+        return won
+
+    def _find(self, delivery: Delivery) -> _Entry | None:
+        """A message that is leased, by whom it may be, or waits again."""
+        broker = self._broker
+        return broker._leased.get(delivery.tag) or broker._look(delivery.queue).find(delivery.tag)
+
+    def _finish(self, s: Settlement) -> None:
+        """Take a message out, for good or to the dead letters."""
+        entry = self._find(s.delivery)
+        assert entry is not None
+        if self._broker._leased.pop(entry.seq, None) is None:
+            self._broker._look(entry.queue).remove(entry)
+        if s.fate is Fate.DEAD:
+            self._bury(entry, s.reason, entry.crashes + s.crashed, s.delivery.message)
 
     def _requeue(self, s: Settlement) -> bool:
         """Give one message back, unless another worker has taken it over by now."""

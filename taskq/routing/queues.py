@@ -6,8 +6,10 @@ bindings fit. The nameless exchange leads to the queue that the routing key name
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
+
+import msgspec
+from msgspec.structs import fields, force_setattr, replace
 
 from taskq.exceptions import ImproperlyConfigured
 
@@ -17,8 +19,7 @@ EXCHANGE_TYPES = frozenset({"direct", "topic", "fanout", "headers"})
 _Arguments = Mapping[str, Any] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(msgspec.Struct, frozen=True):
     """An exchange.
 
     Attributes:
@@ -38,7 +39,7 @@ class Exchange:
     durable: bool = True
     auto_delete: bool = False
     delivery_mode: int | None = None
-    arguments: _Arguments = field(default=None, hash=False)
+    arguments: _Arguments = None
     bindings: tuple["binding", ...] = ()
     no_declare: bool = False
 
@@ -48,11 +49,13 @@ class Exchange:
                 f"exchange {self.name!r} has type {self.type!r}: "
                 f"it must be one of {', '.join(sorted(EXCHANGE_TYPES))} or begin with x-"
             )
-        object.__setattr__(self, "bindings", tuple(self.bindings))
+        force_setattr(self, "bindings", tuple(self.bindings))
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.type))
 
 
-@dataclass(frozen=True, slots=True)
-class binding:  # noqa: N801 - the name that kombu's users know
+class binding(msgspec.Struct, frozen=True):  # noqa: N801 - the name that kombu's users know
     """An exchange and the routing key with which something is bound to it.
 
     Attributes:
@@ -63,11 +66,13 @@ class binding:  # noqa: N801 - the name that kombu's users know
 
     exchange: Exchange
     routing_key: str = ""
-    arguments: _Arguments = field(default=None, hash=False)
+    arguments: _Arguments = None
+
+    def __hash__(self) -> int:
+        return hash((self.exchange, self.routing_key))
 
 
-@dataclass(frozen=True, slots=True)
-class Queue:
+class Queue(msgspec.Struct, frozen=True):
     """A queue.
 
     Attributes:
@@ -97,9 +102,9 @@ class Queue:
     exclusive: bool = False
     auto_delete: bool = False
     max_priority: int | None = None
-    queue_arguments: _Arguments = field(default=None, hash=False)
-    binding_arguments: _Arguments = field(default=None, hash=False)
-    consumer_arguments: _Arguments = field(default=None, hash=False)
+    queue_arguments: _Arguments = None
+    binding_arguments: _Arguments = None
+    consumer_arguments: _Arguments = None
     expires: float | None = None
     message_ttl: float | None = None
     max_length: int | None = None
@@ -112,9 +117,12 @@ class Queue:
         # kombu takes names and None here, and so do the settings of those who come from it.
         given: object = self.exchange
         if not isinstance(given, Exchange):
-            object.__setattr__(self, "exchange", Exchange(str(given or "")))
-        object.__setattr__(self, "routing_key", self.routing_key or self.name)
-        object.__setattr__(self, "bindings", tuple(self.bindings))
+            force_setattr(self, "exchange", Exchange(str(given or "")))
+        force_setattr(self, "routing_key", self.routing_key or self.name)
+        force_setattr(self, "bindings", tuple(self.bindings))
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.exchange, self.routing_key))
 
     def all_bindings(self) -> Iterator[binding]:
         """Yield all bindings but that to the nameless exchange, which needs no declaring."""
@@ -164,8 +172,7 @@ class Queue:
         return cls(name, exchange, key or rest.pop("routing_key", None) or "", **rest)
 
 
-@dataclass(frozen=True, slots=True)
-class Broadcast(Queue):
+class Broadcast(Queue, frozen=True):
     """A queue whose messages go to every worker: each declares a queue of its own.
 
     Those are bound to a fanout exchange of this name, and go when their worker does.
@@ -173,9 +180,8 @@ class Broadcast(Queue):
 
     def __post_init__(self) -> None:
         if self.exchange in (Exchange(), None):
-            object.__setattr__(self, "exchange", Exchange(self.name, "fanout"))
-        # Named, since a dataclass with slots is a new class that super() does not know.
-        Queue.__post_init__(self)
+            force_setattr(self, "exchange", Exchange(self.name, "fanout"))
+        super().__post_init__()
 
     def for_consumer(self, unique: str) -> Self:
         """Return the queue that one worker declares and consumes.

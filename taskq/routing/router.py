@@ -1,8 +1,9 @@
 """Choosing where a message goes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Self
+
+import msgspec
 
 from taskq.exceptions import ImproperlyConfigured, QueueNotFound
 from taskq.routing.queues import Broadcast, Exchange, Queue
@@ -13,8 +14,7 @@ from taskq.settings import Settings
 _CACHED = 10_000
 
 
-@dataclass(slots=True)
-class Destination:
+class Destination(msgspec.Struct):
     """Where one message goes. May be shared between messages: not to be changed.
 
     Attributes:
@@ -30,7 +30,7 @@ class Destination:
     exchange: str
     routing_key: str
     priority: int | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = {}
     declared_exchange: Exchange | None = None
 
 

@@ -2,16 +2,16 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, TypeGuard
+
+import msgspec
 
 from taskq.exceptions import ImproperlyConfigured
 from taskq.routing.queues import Exchange, Queue
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """Where a task goes, as far as one rule says it.
 
     Attributes:
@@ -26,7 +26,7 @@ class Route:
     exchange: Exchange | str | None = None
     routing_key: str | None = None
     priority: int | None = None
-    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    options: Mapping[str, Any] = {}
 
 
 #: ``rule(name, args, kwargs, options, task)``; None leaves it to the next rule.

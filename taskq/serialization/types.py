@@ -13,12 +13,11 @@ A class that is not known is an error, which says what to do: handing the task a
 where it expects an object would only fail later and less clearly.
 """
 
-import base64
-import dataclasses
 import logging
 import sys
 import typing
 import uuid
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -67,7 +66,7 @@ class TypeTable:
             "decimal": Decimal,
             "uuid": lambda parts: uuid.UUID(hex=parts["hex"]),
             "bytes": str.encode,
-            "base64": base64.b64decode,
+            "base64": a2b_base64,
             "timedelta": lambda parts: timedelta(*parts),
             "set": lambda items: set(map(_hashable, items)),
             "frozenset": lambda items: frozenset(map(_hashable, items)),
@@ -292,7 +291,7 @@ def _qualified(cls: type) -> str:
 def _kind(cls: type) -> str | None:
     if issubclass(cls, Enum):
         return "enum"
-    if dataclasses.is_dataclass(cls):
+    if hasattr(cls, "__dataclass_fields__"):
         return "dataclass"
     # A model can only be at hand when pydantic is loaded; nobody else pays for it.
     pydantic = sys.modules.get("pydantic")
@@ -308,7 +307,10 @@ def _contents(kind: str, value: Any) -> dict[str, Any]:
     if kind == "model":
         return {"fields": value.model_dump(mode="json", by_alias=False, round_trip=True)}
     # What the constructor does not take, it makes.
-    fields = [field.name for field in dataclasses.fields(value) if field.init]
+    # Whoever has a dataclass has the module, which importing taskq should not load.
+    from dataclasses import fields as fields_of
+
+    fields = [field.name for field in fields_of(value) if field.init]
     return {"fields": {name: getattr(value, name) for name in fields}}
 
 
@@ -316,7 +318,7 @@ def _tagged_bytes(value: bytes) -> tuple[str, str]:
     try:
         return "bytes", value.decode()
     except UnicodeDecodeError:
-        return "base64", base64.b64encode(value).decode()
+        return "base64", b2a_base64(value, newline=False).decode()
 
 
 def _unadorned(value: str | int | float) -> str | int | float:

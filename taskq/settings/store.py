@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 #: Prefix of the environment variables that are read.
 ENVIRON_PREFIX = "TASKQ_"
 #: Variables with the prefix that are no settings.
-_NOT_SETTINGS = frozenset({"config_module"})
+_NOT_SETTINGS = frozenset({"app", "config_module"})
 _OLD_PREFIXES = ("CELERY_", "CELERYD_", "CELERYBEAT_", "BROKER_", "TASKQ_")
 
 
@@ -168,17 +168,21 @@ class Settings(Declarations, MutableMapping[str, Any]):
     # Loading
 
     def load_object(self, source: object, namespace: str | None = None) -> None:
-        """Take settings from a module, object or mapping, or from the dotted path to one.
+        """Take settings from a module, object or mapping, or from where a text says.
 
         Args:
-            source: ``"proj.settings"`` and ``"proj.settings:Production"`` are imported.
+            source: ``"proj.settings"`` and ``"proj.settings:Production"`` are imported,
+                ``"taskq.toml"`` is read as a file.
             namespace: take the upper-case names that begin with it, such as
                 ``TASKQ_BROKER_URL`` for ``"TASKQ"``, and leave all others alone. Without
                 it: the lower-case names.
 
         Raises:
-            ImproperlyConfigured: there is no such module or attribute.
+            ImproperlyConfigured: there is no such module, attribute or file.
         """
+        if isinstance(source, str) and source.endswith(".toml"):
+            self.load_toml(source)
+            return
         if isinstance(source, str):
             label, found = source, _imported(source)
         else:

@@ -142,6 +142,7 @@ class Database:
         """Close the connections that are not in use."""
         while self._idle and self._pid == os.getpid():
             self._idle.pop().close()
+        self.wakeups.close()
 
     def _acquire(self) -> sqlite3.Connection:
         if self._pid != os.getpid():

@@ -16,6 +16,7 @@ import secrets
 import select
 import socket
 import stat
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -36,8 +37,8 @@ class WakeUps:
         name = hashlib.sha256(os.path.realpath(path).encode()).hexdigest()[:16]
         self._base = Path(f"/tmp/taskq-{os.getuid()}")
         self._folder = self._base / name
-        self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._sender.setblocking(False)
+        self._lock = threading.Lock()
+        self._sender: socket.socket | None = None
 
     def send(self, topic: str, hint: bytes = b"") -> None:
         """Wake every listener of a topic.
@@ -52,18 +53,25 @@ class WakeUps:
             names = os.listdir(self._folder)
         except OSError:
             return  # nobody has ever listened here
+        sender = self._sender or self._open()
         for name in names:
             if name.startswith(prefix):
-                self._send_to(f"{self._folder}/{name}", hint if len(hint) <= _MAX_HINT else b"")
+                path = f"{self._folder}/{name}"
+                _send(sender, hint if len(hint) <= _MAX_HINT else b"", path)
 
-    def _send_to(self, path: str, hint: bytes) -> None:
-        try:
-            self._sender.sendto(hint, path)
-        except BlockingIOError:
-            pass  # its buffer is full of wake-ups that it has not read yet
-        except OSError as exc:
-            if exc.errno == errno.ECONNREFUSED:  # its process died without unlinking it
-                _unlink(path)
+    def _open(self) -> socket.socket:
+        with self._lock:
+            if self._sender is None:
+                self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                self._sender.setblocking(False)
+            return self._sender
+
+    def close(self) -> None:
+        """Let go of the sender's socket; the next `send` makes another one."""
+        with self._lock:
+            sender, self._sender = self._sender, None
+        if sender is not None:
+            sender.close()
 
     def listener(self, topic: str) -> Listener:
         """Bind a socket that is woken by `send` until it is closed."""
@@ -79,6 +87,16 @@ class WakeUps:
             if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
                 raise OSError(errno.EPERM, f"{folder} belongs to somebody else")
         self._base.chmod(0o700)
+
+
+def _send(sender: socket.socket, hint: bytes, path: str) -> None:
+    try:
+        sender.sendto(hint, path)
+    except BlockingIOError:
+        pass  # its buffer is full of wake-ups that it has not read yet
+    except OSError as exc:
+        if exc.errno == errno.ECONNREFUSED:  # its process died without unlinking it
+            _unlink(path)
 
 
 class Listener:

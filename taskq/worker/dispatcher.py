@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("taskq.worker")
 
 _HEAD = 48
+_FETCH = 256
+"""Deliveries fetched at a time: more would keep the loop from answering the children."""
 _PAUSE = 1.0
 
 
@@ -76,12 +78,12 @@ class Dispatcher:
         away = False
         while True:
             room = self._room()
-            if room < max(1, self._window.size // 4):
+            if room < min(max(1, self._window.size // 4), _FETCH):
                 self._changed.clear()
                 await self._changed.wait()
                 continue
             try:
-                deliveries = await self._consumer.receive(room)
+                deliveries = await self._consumer.receive(min(room, _FETCH))
             except OperationalError as exc:
                 if not away:
                     logger.error("cannot consume, and tries again until it can: %s", exc)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from taskq.brokers.base import Delivery
@@ -11,8 +12,7 @@ if TYPE_CHECKING:
     from taskq.worker.pool.child import WorkItem
 
 
-@dataclass(slots=True, eq=False)
-class Job:
+class Job(msgspec.Struct, eq=False, gc=False):
     """One delivery, from admission to settlement.
 
     The worker keys what is in flight by ticket, its own running number, since one task id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -128,6 +129,9 @@ class Worker:
         self.app.load_modules()
         signals.worker_init.send(self)
         nursery = self._start_nursery() if self.pool_name == "prefork" else None
+        # Thousands of jobs in flight are no garbage: the collector need not look for it among
+        # them at every turn.
+        gc.set_threshold(50_000, 20, 50)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             status = runner.run(self._main(nursery))
         signals.worker_shutdown.send(self)

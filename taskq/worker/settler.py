@@ -10,8 +10,9 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from taskq.brokers.base import Broker, Consumer, Fate, Settlement
 from taskq.exceptions import OperationalError
@@ -51,7 +52,7 @@ class Settler:
         self._backend = backend
         self._settled = settled
         self._one_step = broker.settles_into(backend)
-        self._waiting: list[tuple[Settlement, Job | None]] = []
+        self._waiting: list[tuple[Settlement, Job | None, int]] = []
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -70,8 +71,9 @@ class Settler:
             settlement: what to write.
             job: the job that is over with it.
         """
-        self._waiting.append((settlement, job))
-        self._bytes += _size(settlement)
+        size = _size(settlement)
+        self._waiting.append((settlement, job, size))
+        self._bytes += size
         self._idle.clear()
         self._arrived.set()
 
@@ -82,11 +84,11 @@ class Settler:
             self._arrived.clear()
             while self._waiting:
                 batch = self._waiting[:BATCH]
-                await self._write([settlement for settlement, _ in batch])
+                await self._write([settlement for settlement, _, _ in batch])
                 # Only now: until it is written it is the settler's.
                 del self._waiting[: len(batch)]
-                self._bytes -= sum(_size(settlement) for settlement, _ in batch)
-                self._settled([job for _, job in batch if job is not None])
+                self._bytes -= sum([size for _, _, size in batch])
+                self._settled([job for _, job, _ in batch if job is not None])
             self._idle.set()
 
     async def finished(self) -> None:
@@ -157,4 +159,6 @@ class Settler:
 def _size(settlement: Settlement) -> int:
     outcome = settlement.outcome
     size = len(outcome.payload) if outcome is not None else 0
-    return size + sum(len(message.body) for message in settlement.follow_ups)
+    for message in settlement.follow_ups:
+        size += len(message.body)
+    return size

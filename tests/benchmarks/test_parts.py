@@ -101,7 +101,7 @@ def test_a_tree_holds_descendants_and_their_cost() -> None:
         tree = procfs.tree(process.pid)
         assert process.pid in tree
         assert os.getpid() not in tree
-        wait_until(lambda: procfs.cpu_seconds(tree) >= 0.2, 30, "the child's work to count")
+        wait_until(lambda: procfs.cpu_seconds(tree) > 0.1, 30, "the child's work to count")
         assert procfs.pss_bytes(tree) > 2**20
     finally:
         for pid in procfs.tree(process.pid):
@@ -128,6 +128,12 @@ def test_an_environment_that_cannot_be_made_says_why(tmp_path: Path) -> None:
     broken = Environment("broken", (str(tmp_path / "no-such-package"),), ())
     with pytest.raises(RuntimeError, match=r"cannot prepare the environment 'broken'.*--subjects"):
         broken.prepare(tmp_path)
+
+
+def test_a_missing_package_is_named() -> None:
+    missing = Environment("missing", (), ("no-such-package",))
+    with pytest.raises(RuntimeError, match=r"lacks one of no-such-package: install it"):
+        missing.versions(Path(sys.executable))
 
 
 @linux_only

@@ -13,6 +13,14 @@ import pytest
 from benchmarks.measures import MEASURES
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+PROCESSOR_TIME = {
+    "drain_worker_cpu",
+    "drain_server_cpu",
+    "drain_results_worker_cpu",
+    "drain_results_server_cpu",
+    "idle",
+    "idle_server",
+}
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the benchmarks read /proc")
@@ -31,12 +39,11 @@ def test_every_measure_yields_its_figures(subject: str, tmp_path: Path) -> None:
     trials = {trial["measure"]: trial["values"] for trial in raw["trials"]}
     assert trials.keys() == MEASURES.keys()
     for name, measure in MEASURES.items():
-        # 200 tasks may be done before the first look at their processor time.
-        wanted = {figure.name for figure in measure.figures if not figure.name.endswith("_cpu")}
-        assert wanted - trials[name].keys() <= {"idle_server"}
-        # Idling for half a second may well take less than the kernel counts.
-        assert all(value > 0 or key.startswith("idle") for key, value in trials[name].items())
-    assert trials["enqueue"]["enqueue_cpu"] > 0
+        figures = {figure.name for figure in measure.figures}
+        assert trials[name].keys() <= figures
+        # The rest is processor time, which such a short run may not show at all.
+        for figure in figures - PROCESSOR_TIME:
+            assert trials[name][figure] > 0
 
     report = (tmp_path / "report.md").read_text()
     assert report.startswith("# Benchmark")

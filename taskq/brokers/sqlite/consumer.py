@@ -105,9 +105,16 @@ class SqliteConsumer(Consumer):
             rows = connection.execute(
                 self._claim_sql, (now + self._lease, self._owner, *self._names, limit)
             ).fetchall()
-            rows.sort()
-            deliveries = [self._deliver(connection, *row[1:]) for row in rows]
-        return [delivery for delivery in deliveries if delivery is not None], now
+        rows.sort()
+        deliveries: list[Delivery] = []
+        for _, seq, queue, count, crashes, packed in rows:
+            try:
+                message = unpack(packed)
+            except DecodeError as exc:
+                self._bury_unreadable(seq, queue, count, crashes, packed, str(exc))
+            else:
+                deliveries.append(Delivery(message, packed, queue, seq, count, crashes))
+        return deliveries, now
 
     def _look(self, now: float) -> tuple[bool, float]:
         """Is anything ready?  Reads only, so that idle workers do not lock each other out."""
@@ -128,22 +135,12 @@ class SqliteConsumer(Consumer):
             _make_ready(connection, now)
         return True, now
 
-    def _deliver(
-        self,
-        connection: sqlite3.Connection,
-        seq: int,
-        queue: str,
-        deliveries: int,
-        crashes: int,
-        packed: bytes,
-    ) -> Delivery | None:
-        try:
-            message = unpack(packed)
-        except DecodeError as exc:
-            _bury(connection, seq, queue, 0, str(exc), deliveries, crashes, packed)
-            connection.execute("DELETE FROM messages WHERE seq = ?", (seq,))
-            return None
-        return Delivery(message, packed, queue, seq, deliveries, crashes)
+    def _bury_unreadable(
+        self, seq: int, queue: str, deliveries: int, crashes: int, packed: bytes, reason: str
+    ) -> None:
+        with self._database.write() as connection:
+            if _delete(connection, [seq]):
+                _bury(connection, queue, 0, reason, deliveries, crashes, packed)
 
     def _keep_house(self, now: float) -> None:
         """A few times per lease: keep our temporary queues, delete what has expired."""
@@ -185,7 +182,6 @@ class SqliteConsumer(Consumer):
                     d = s.delivery
                     _bury(
                         connection,
-                        d.tag,
                         d.queue,
                         d.message.priority,
                         s.reason,
@@ -296,7 +292,6 @@ def _delete(connection: sqlite3.Connection, tags: list[int]) -> set[int]:
 
 def _bury(
     connection: sqlite3.Connection,
-    seq: int,
     queue: str,
     priority: int,
     reason: str,

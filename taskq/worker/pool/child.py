@@ -114,6 +114,8 @@ class Child:
             for item in items:
                 self._serve(item, short)
             done += len(items)
+            if len(items) > 1:
+                self._flush()
         self._flush()
         signals.worker_process_shutdown.send(self._app, pid=os.getpid(), exitcode=0)
 

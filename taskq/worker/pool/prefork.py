@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskq.worker")
 
-BUNDLE = 16
+BUNDLE = 32
 """Short tasks in one packet at most."""
 ALONE_FROM = 3
 """From this delivery on a message travels alone: it may be what kills its process."""
@@ -139,11 +139,11 @@ class PreforkPool(Pool):
     def offer(self, jobs: Sequence[Job]) -> int:
         taken = 0
         while taken < len(jobs):
-            bundle = self._bundle(jobs, taken)
-            short = self._pace.is_short(bundle[0].task.name)
+            short = self._pace.is_short(jobs[taken].task.name)
             # Long tasks only when a child is idle; short ones keep two packets in reach.
             if self._packets >= self._processes * (3 if short else 1):
                 break
+            bundle = self._bundle(jobs, taken) if short else jobs[taken : taken + 1]
             packet = _encode((short, [job.work_item for job in bundle]))
             try:
                 send(self._nursery.work, packet)
@@ -169,17 +169,15 @@ class PreforkPool(Pool):
             self._watch.wake()
 
     def _bundle(self, jobs: Sequence[Job], start: int) -> Sequence[Job]:
-        """The jobs of the next packet: several only if all are of one short task."""
-        first = jobs[start]
-        name, size, end = first.task.name, len(first.delivery.packed), start + 1
-        if first.delivery.deliveries < ALONE_FROM and self._pace.is_short(name):
-            while end < len(jobs) and end - start < BUNDLE:
-                job = jobs[end]
-                size += len(job.delivery.packed)
-                if job.task.name != name or size > LARGE or job.delivery.deliveries >= ALONE_FROM:
-                    break
-                end += 1
-        return jobs[start:end]
+        """The jobs of the next packet, all of one short task."""
+        task, size, end = jobs[start].task, 0, start
+        for job in jobs[start : start + BUNDLE]:
+            delivery = job.delivery
+            size += len(delivery.packed)
+            if job.task is not task or size > LARGE or delivery.deliveries >= ALONE_FROM:
+                break
+            end += 1
+        return jobs[start : max(end, start + 1)]
 
     def _on_writable(self) -> None:
         self._loop.remove_writer(self._nursery.work.fileno())
@@ -383,13 +381,12 @@ class PreforkPool(Pool):
         self._loop.call_later(_GRACE, self._find_lost, suspects, now_missing)
 
     def _nursery_gone(self) -> None:
-        if self._stopping:
-            for child in list(self._children.values()):
-                self._close(child)
-            self._all_gone.set()
-            return
-        self.abort()
-        self._events.broken("the process that forks the children has died, and they with it")
+        if not self._stopping:
+            self.abort()
+            self._events.broken("the process that forks the children has died, and they with it")
+        for child in list(self._children.values()):
+            self._close(child)
+        self._all_gone.set()
 
     # Stopping
 

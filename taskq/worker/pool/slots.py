@@ -10,7 +10,7 @@ instruction, so that the other side never sees half of one.
     16   last ticket of that packet                      written by the child
     24   when the running task started (monotonic)       written by the child
     32   ticket whose soft limit has passed              written by the parent
-    40   length of the held reports, in bytes            written by the child
+    40   held reports: number << 32 | length in bytes    written by the child
     48   how often the held reports were sent            written by the child
     64…  the held reports: a MessagePack array
 """
@@ -24,9 +24,10 @@ import struct
 SLOT_SIZE = 128 * 1024
 _HEADER = 64
 HELD_CAPACITY = SLOT_SIZE - _HEADER
-_ARRAY_HEADER = 5
+_ARRAY_HEADER = struct.Struct(">BI")
+_ARRAY = 0xDD
 _WORDS = SLOT_SIZE // 8
-_TICKET, _FIRST, _LAST, _STARTED, _LIMITED, _LENGTH, _SENT = range(7)
+_TICKET, _FIRST, _LAST, _STARTED, _LIMITED, _HELD, _SENT = range(7)
 
 
 class SlotTable:
@@ -88,13 +89,12 @@ class Slot:
 
     def hold(self, report: bytes) -> None:
         """Keep an encoded report until it is sent; there must be room for it."""
-        start, length = self._start, self._length or _ARRAY_HEADER
-        self._memory[start + length : start + length + len(report)] = report
+        start = self._start + _ARRAY_HEADER.size + self._length
+        self._memory[start : start + len(report)] = report
         self._count += 1
-        self._length = length + len(report)
-        # The length is stored last: what the parent may read is complete.
-        struct.pack_into(">BI", self._memory, start, 0xDD, self._count)
-        self._words[self._base + _LENGTH] = self._length
+        self._length += len(report)
+        # Stored last, and both at once: what the parent may read is complete.
+        self._words[self._base + _HELD] = self._count << 32 | self._length
 
     @property
     def held_count(self) -> int:
@@ -103,15 +103,17 @@ class Slot:
 
     def room(self) -> int:
         """How many more bytes of reports can be held."""
-        return HELD_CAPACITY - (self._length or _ARRAY_HEADER)
+        return HELD_CAPACITY - _ARRAY_HEADER.size - self._length
 
     def sending(self) -> memoryview[int]:
         """What is held, as one packet."""
-        return memoryview(self._memory)[self._start : self._start + self._length]
+        _ARRAY_HEADER.pack_into(self._memory, self._start, _ARRAY, self._count)
+        end = self._start + _ARRAY_HEADER.size + self._length
+        return memoryview(self._memory)[self._start : end]
 
     def sent(self) -> None:
         """What was held has been sent."""
-        self._words[self._base + _LENGTH] = 0
+        self._words[self._base + _HELD] = 0
         self._words[self._base + _SENT] += 1
         self._count = self._length = 0
 
@@ -144,11 +146,14 @@ class Slot:
     def held(self) -> bytes | None:
         """A copy of what the child holds; None if it was just changing."""
         base = self._base
-        sent, length = self._words[base + _SENT], self._words[base + _LENGTH]
-        if not length:
+        sent, held = self._words[base + _SENT], self._words[base + _HELD]
+        if not held:
             return None
-        copy = self._memory[self._start : self._start + length]
-        unchanged = self._words[base + _SENT] == sent and self._words[base + _LENGTH] >= length
+        # Not the header in the memory, which the child may be writing just now.
+        count, length = held >> 32, held & 0xFFFF_FFFF
+        start = self._start + _ARRAY_HEADER.size
+        copy = _ARRAY_HEADER.pack(_ARRAY, count) + self._memory[start : start + length]
+        unchanged = self._words[base + _SENT] == sent and self._words[base + _HELD] >= held
         return copy if unchanged else None
 
     def clear(self) -> None:

@@ -1,0 +1,1 @@
+"""``taskq demo``: a real worker, a mixed load, and what becomes of it."""

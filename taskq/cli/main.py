@@ -1,0 +1,77 @@
+"""The command ``taskq``: finds its subcommands, and tells users what went wrong."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+from taskq.cli.command import Group
+from taskq.cli.failure import Failure, Misuse
+from taskq.exceptions import ImproperlyConfigured, TaskQError
+
+COMMANDS = {
+    "call": "taskq.cli.call:call",
+    "demo": "taskq.cli.demo.command:demo",
+    "dlq": "taskq.cli.dlq:dlq",
+    "list": "taskq.cli.listing:listing",
+    "purge": "taskq.cli.purge:purge",
+    "queues": "taskq.cli.queues:queues",
+    "report": "taskq.cli.report:report",
+    "result": "taskq.cli.result:result",
+    "settings": "taskq.cli.settings:settings",
+    "worker": "taskq.cli.worker:worker",
+}
+"""Where each command is, as an entry point says it: loaded when it is used, and no sooner."""
+
+ENTRY_POINTS = "taskq.commands"
+"""Third parties add a command under this group: name = "module:click_command"."""
+
+
+class CommandLine(Group):
+    """The group of all commands, its own and those of other packages."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all commands."""
+        # importlib.metadata is slow to import; a known command never gets here.
+        from importlib.metadata import entry_points
+
+        return sorted({*COMMANDS, *(entry.name for entry in entry_points(group=ENTRY_POINTS))})
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import a command; None if there is none of that name."""
+        if name in COMMANDS:
+            module, _, attribute = COMMANDS[name].partition(":")
+            command: click.Command = getattr(importlib.import_module(module), attribute)
+            return command
+        from importlib.metadata import entry_points
+
+        for entry in entry_points(group=ENTRY_POINTS, name=name):
+            loaded: click.Command = entry.load()
+            return loaded
+        return None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; what a user can mend is told in words, without a traceback."""
+        try:
+            return super().invoke(ctx)
+        except ImproperlyConfigured as exc:
+            raise Misuse(str(exc)) from exc
+        except TaskQError as exc:
+            raise Failure(str(exc)) from exc
+        except KeyboardInterrupt:
+            # As a shell reports a program that SIGINT has ended.
+            raise click.exceptions.Exit(130) from None
+
+
+@click.group(
+    "taskq", cls=CommandLine, epilog="`taskq COMMAND --help` explains one command; see also -A."
+)
+def cli() -> None:
+    """A distributed task queue."""
+
+
+def main() -> None:
+    """The console script ``taskq``; ends the process."""
+    cli(prog_name="taskq")

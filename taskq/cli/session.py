@@ -1,0 +1,125 @@
+"""What all commands share: which app, with which settings."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from taskq.cli.failure import Misuse, user_code
+from taskq.discovery import find_app
+
+if TYPE_CHECKING:
+    from taskq.app import TaskQ
+
+APP_VARIABLE = "TASKQ_APP"
+"""The environment variable that stands for ``-A``."""
+
+
+@dataclass
+class Session:
+    """The options that every command takes, before or after its name.
+
+    Attributes:
+        app_spec: the app, as ``-A`` names it.
+        config: a module or TOML file of settings.
+        workdir: the folder to work in.
+        quiet: say only what was asked for.
+        include: modules to import besides those of the settings.
+        changes: settings that options have changed: value and option by name.
+    """
+
+    app_spec: str | None = None
+    config: str | None = None
+    workdir: str | None = None
+    quiet: bool = False
+    include: tuple[str, ...] = ()
+    changes: dict[str, tuple[Any, str]] = field(default_factory=dict)
+
+    def change(self, name: str, value: Any, option: str) -> None:
+        """Have the app use this setting; None leaves it as it is."""
+        if value is not None:
+            self.changes[name] = value, option
+
+    def app(self) -> TaskQ:
+        """The app that ``-A`` names, with its tasks.
+
+        Raises:
+            Misuse: there is none, or one of its modules cannot be imported.
+        """
+        app_spec = self.app_spec or os.environ.get(APP_VARIABLE)
+        if not app_spec:
+            raise Misuse(
+                "which app? Name the module that holds it: -A proj or -A proj:app, or set the "
+                f"environment variable {APP_VARIABLE}"
+            )
+        self.app_spec = app_spec
+        self._enter()
+        with user_code(f"-A {app_spec}"):
+            app: TaskQ = find_app(app_spec)
+            self._apply(app)
+            app.load_modules()
+        return app
+
+    def any_app(self) -> TaskQ:
+        """The app that ``-A`` names; without one, an app with no tasks.
+
+        Raises:
+            Misuse: as `app`.
+        """
+        if self.app_spec or os.environ.get(APP_VARIABLE):
+            return self.app()
+        # The app is what most of taskq hangs on; it is loaded already in an installed taskq.
+        from taskq.app import TaskQ
+
+        self._enter()
+        with user_code("--config"):
+            app = TaskQ("taskq")
+            self._apply(app)
+        return app
+
+    def connected_app(self) -> TaskQ:
+        """`any_app`, for commands that talk to its broker.
+
+        Raises:
+            Misuse: as `app`; or nothing says which broker is meant.
+        """
+        app = self.any_app()
+        if not self.app_spec and app.conf.source("broker_url").startswith("default"):
+            # Otherwise a mistake would leave an empty database in the working folder.
+            raise Misuse("which broker? Name an app (-A proj) or a URL (-b sqlite:///taskq.db)")
+        return app
+
+    def overrides(self, app: TaskQ) -> dict[str, str]:
+        """The changed settings as text, for processes that load the app for themselves."""
+        texts = {name: str(value) for name, (value, _) in self.changes.items()}
+        if self.include:
+            texts["include"] = ",".join(app.conf.include)
+        return texts
+
+    def _enter(self) -> None:
+        if self.workdir:
+            try:
+                os.chdir(self.workdir)
+            except OSError as exc:
+                raise Misuse(f"--workdir {self.workdir}: {exc.strerror}") from exc
+        if self.config:
+            # Apps that say nothing of their own read it when they are made, in children too.
+            os.environ["TASKQ_CONFIG_MODULE"] = self.config
+
+    def _apply(self, app: TaskQ) -> None:
+        if self.config:
+            app.config_from_object(self.config)
+        for name, (value, option) in self.changes.items():
+            app.conf.update({name: value}, source=option)
+        if self.include:
+            app.conf.update({"include": (*app.conf.include, *self.include)}, source="--include")
+        if self.changes:
+            # The app may have connected on import, to where its own settings point.
+            app.close()
+
+
+pass_session = click.make_pass_decorator(Session, ensure=True)
+"""Gives a command the session as its first argument."""

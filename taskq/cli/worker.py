@@ -1,0 +1,146 @@
+"""``taskq worker``: runs tasks until it is stopped."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from taskq.cli.command import Command
+from taskq.cli.failure import Failure
+from taskq.cli.nodename import expand, node_name
+from taskq.cli.pidfile import pid_file
+from taskq.cli.queue_choice import chosen_queues
+from taskq.cli.session import Session, pass_session
+from taskq.cli.types import concurrency, log_level, names, seconds
+
+if TYPE_CHECKING:
+    from taskq.app import TaskQ
+    from taskq.worker.service import Worker
+
+AT_LEAST_ONE = click.IntRange(min=1)
+
+
+@click.command("worker", cls=Command)
+@click.option(
+    "-n", "--hostname", metavar="NAME", help="Its name; %h, %n and %d are host, name and domain."
+)
+@click.option(
+    "-l", "--loglevel", type=log_level, metavar="LEVEL", default="WARNING", show_default=True
+)
+@click.option("-f", "--logfile", metavar="PATH", help="Log to this file, not to standard error.")
+@click.option("--pidfile", metavar="PATH", help="Hold this file while it runs.")
+@click.option("-c", "--concurrency", type=concurrency, metavar="N|auto", help="Tasks at a time.")
+@click.option("-P", "--pool", metavar="POOL", help="How tasks run: prefork or solo.")
+@click.option(
+    "--prefetch-multiplier",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Messages held for each task at a time, at least.",
+)
+@click.option(
+    "--time-limit", type=seconds, metavar="SECONDS", help="Hard limit of tasks without one."
+)
+@click.option(
+    "--soft-time-limit", type=seconds, metavar="SECONDS", help="Soft limit of tasks without one."
+)
+@click.option(
+    "--max-tasks-per-child", type=AT_LEAST_ONE, metavar="N", help="Then the child is replaced."
+)
+@click.option(
+    "--max-memory-per-child",
+    type=AT_LEAST_ONE,
+    metavar="KIB",
+    help="Past this, the child is replaced.",
+)
+@click.option(
+    "-Q",
+    "--queues",
+    type=names,
+    metavar="A,B",
+    help="Queues to consume, in place of all declared ones.",
+)
+@click.option("-X", "--exclude-queues", type=names, metavar="A,B", help="Queues not to consume.")
+@click.option("-I", "--include", type=names, metavar="A,B", help="More modules with tasks.")
+@click.option("--purge", is_flag=True, help="First delete all messages that wait in its queues.")
+@pass_session
+def worker(
+    session: Session,
+    /,
+    hostname: str | None,
+    loglevel: int,
+    logfile: str | None,
+    pidfile: str | None,
+    queues: tuple[str, ...] | None,
+    exclude_queues: tuple[str, ...] | None,
+    include: tuple[str, ...] | None,
+    purge: bool,
+    **settings: Any,
+) -> None:
+    """Run tasks until TERM or Ctrl-C.
+
+    The first TERM or INT lets running tasks finish; a second one, or QUIT, gives them back at
+    once.
+    """
+    for option, value in settings.items():
+        session.change(SETTING_OF[option], value, f"--{option.replace('_', '-')}")
+    session.include = include or ()
+    app = session.app()
+    name = node_name(hostname)
+    with _held(pidfile, name):
+        _set_up_logging(app, loglevel, logfile, name)
+        selected = chosen_queues(app, queues, exclude_queues)
+        service = app.Worker(
+            hostname=name,
+            queues=selected,
+            app_spec=session.app_spec,
+            overrides=session.overrides(app),
+        )
+        if not session.quiet:
+            _show_banner(service, session, loglevel)
+        if purge:
+            _purge(app, selected, session.quiet)
+        status = service.run()
+    click.get_current_context().exit(status)
+
+
+SETTING_OF = {
+    "concurrency": "worker_concurrency",
+    "max_memory_per_child": "worker_max_memory_per_child",
+    "max_tasks_per_child": "worker_max_tasks_per_child",
+    "pool": "worker_pool",
+    "prefetch_multiplier": "worker_prefetch_multiplier",
+    "soft_time_limit": "task_soft_time_limit",
+    "time_limit": "task_time_limit",
+}
+"""The setting that an option stands for."""
+
+
+def _held(path: str | None, name: str) -> AbstractContextManager[None]:
+    return pid_file(expand(path, name.partition("@")[0])) if path else nullcontext()
+
+
+def _set_up_logging(app: TaskQ, level: int, logfile: str | None, name: str) -> None:
+    from taskq.log import setup_logging
+
+    path = expand(logfile, name.partition("@")[0]) if logfile else None
+    try:
+        setup_logging(app.conf, level, path)
+    except OSError as exc:
+        raise Failure(f"--logfile {path} cannot be written: {exc.strerror}") from exc
+
+
+def _show_banner(service: Worker, session: Session, level: int) -> None:
+    from taskq.cli.banner import banner
+
+    assert session.app_spec is not None
+    click.echo(banner(service, session.app_spec, with_tasks=level <= logging.INFO))
+
+
+def _purge(app: TaskQ, queues: Sequence[str], quiet: bool) -> None:
+    deleted = sum(app.broker.purge(queue) for queue in queues)
+    if not quiet:
+        click.echo(f"deleted {deleted} messages from {', '.join(queues)}")

@@ -1,0 +1,60 @@
+"""The result stores that must keep the contract.  Adding one is one entry in `BACKENDS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from taskq import states
+from taskq.backends.base import Backend, Outcome
+from taskq.backends.registry import make_backend
+from taskq.settings import Settings
+
+
+@dataclass(frozen=True)
+class BackendKind:
+    """One result store, and what it can do.
+
+    Attributes:
+        name: shown in the names of tests.
+        url: where it is; a URL asked for twice in a test names the same place.
+        stop_polling: makes it look for news only when it is woken, if it polls.
+        many_processes: several processes can use it at a time, and it outlives them.
+    """
+
+    name: str
+    url: Callable[[pytest.FixtureRequest], str]
+    stop_polling: Callable[[pytest.MonkeyPatch], None] = lambda monkeypatch: None
+    many_processes: bool = True
+
+
+def _sqlite_url(request: pytest.FixtureRequest) -> str:
+    return f"sqlite:///{request.getfixturevalue('tmp_path')}/results.db"
+
+
+def _stop_polling_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("sqlite", "waiting"):
+        for name in ("FIRST_POLL", "LAST_POLL"):
+            monkeypatch.setattr(f"taskq.backends.{module}.{name}", 3600.0)
+
+
+BACKENDS = (
+    BackendKind("sqlite", _sqlite_url, _stop_polling_sqlite),
+    BackendKind("memory", lambda request: "memory://", many_processes=False),
+)
+
+
+def having(feature: str) -> pytest.MarkDecorator:
+    """Run a test with those stores alone that have a feature."""
+    kinds = [kind for kind in BACKENDS if getattr(kind, feature)]
+    return pytest.mark.parametrize("kind", kinds, indirect=True, ids=lambda kind: kind.name)
+
+
+def open_backend(url: str, expires: float | None = 86400.0) -> Backend:
+    return make_backend(url, Settings({"result_expires": expires}))
+
+
+def outcome(task_id: str, state: str = states.SUCCESS, payload: bytes = b"{}") -> Outcome:
+    return Outcome(task_id, state, payload)

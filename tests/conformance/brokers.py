@@ -1,0 +1,198 @@
+"""The brokers that must keep the contract.  Adding one is one entry in `BROKERS`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from taskq.backends.base import Backend, Outcome
+from taskq.backends.registry import make_backend
+from taskq.brokers.base import Broker, Consumer, Delivery, Fate, Settlement
+from taskq.brokers.registry import make_broker
+from taskq.message import TaskMessage, new_id
+from taskq.routing import Exchange, Queue
+from taskq.settings import Settings
+
+LONG = 60.0
+"""Seconds of a lease that does not end during a test."""
+SHORT = 0.25
+"""Seconds of a lease whose end a test waits for."""
+PATIENCE = 20.0
+"""Seconds after which a message that does not come is taken to be lost."""
+
+
+@dataclass(frozen=True)
+class BrokerKind:
+    """One broker, and what it can do.
+
+    Attributes:
+        name: shown in the names of tests.
+        url: where it is; a URL asked for twice in a test names the same place.
+        stop_polling: makes it look for news only when it is woken, if it polls.
+        survives_restart: what it holds is there for whoever opens it next.
+        many_processes: several processes can use it at a time.
+    """
+
+    name: str
+    url: Callable[[pytest.FixtureRequest], str]
+    stop_polling: Callable[[pytest.MonkeyPatch], None] = lambda monkeypatch: None
+    survives_restart: bool = True
+    many_processes: bool = True
+
+
+def _sqlite_url(request: pytest.FixtureRequest) -> str:
+    return f"sqlite:///{request.getfixturevalue('tmp_path')}/taskq.db"
+
+
+def _stop_polling_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FIRST_POLL", "LAST_POLL"):
+        monkeypatch.setattr(f"taskq.brokers.sqlite.consumer.{name}", 3600.0)
+
+
+BROKERS = (
+    BrokerKind("sqlite", _sqlite_url, _stop_polling_sqlite),
+    BrokerKind("memory", lambda request: "memory://", survives_restart=False, many_processes=False),
+)
+
+
+def having(feature: str) -> pytest.MarkDecorator:
+    """Run a test with those brokers alone that have a feature."""
+    kinds = [kind for kind in BROKERS if getattr(kind, feature)]
+    return pytest.mark.parametrize("kind", kinds, indirect=True, ids=lambda kind: kind.name)
+
+
+class Site:
+    """A broker and its result store, and consumers of it that are closed after the test."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.broker: Broker = make_broker(url, Settings())
+        self.backend: Backend = make_backend(url, Settings())
+
+    def close(self) -> None:
+        self.broker.close()
+        self.backend.close()
+
+    def publish(self, *messages: TaskMessage) -> None:
+        self.broker.publish(messages)
+
+    def publish_numbers(self, numbers: Sequence[int], queue: str = "q", **more: Any) -> None:
+        self.broker.publish([message(n, queue, **more) for n in numbers])
+
+
+class Consumers:
+    """Makes consumers of a site, and closes them."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._open: list[Consumer] = []
+
+    async def __call__(
+        self, *queues: str | Queue, lease: float = LONG, backend: Backend | None = None
+    ) -> Consumer:
+        declared = [q if isinstance(q, Queue) else Queue(q) for q in queues or ("q",)]
+        self._site.broker.declare(declared)
+        consumer = self._site.broker.consumer(
+            declared, lease=lease, backend=backend or self._site.backend
+        )
+        self._open.append(consumer)
+        return consumer
+
+    async def close(self, consumer: Consumer) -> None:
+        self._open.remove(consumer)
+        await consumer.close()
+
+    async def close_all(self) -> None:
+        while self._open:
+            await self.close(self._open[-1])
+
+
+def message(
+    n: int = 0,
+    queue: str = "q",
+    *,
+    priority: int = 0,
+    due: float | None = None,
+    once: str | None = None,
+    exchange: str = "",
+    task_id: str | None = None,
+) -> TaskMessage:
+    """A message that bears a number."""
+    return TaskMessage(
+        {"id": task_id or new_id(), "task": "proj.add", "n": n},
+        b"[[1, 2], {}, {}]",
+        exchange=exchange,
+        routing_key=queue,
+        priority=priority,
+        due=due,
+        once=once,
+    )
+
+
+def unreadable(queue: str = "q") -> TaskMessage:
+    """A message that can be published, and not be read by whoever receives it."""
+    return TaskMessage({"neither id": "nor task"}, b"?", routing_key=queue)
+
+
+def bound(name: str, exchange: str, kind: str, key: str) -> Queue:
+    return Queue(name, Exchange(exchange, kind), key)
+
+
+def number(item: Delivery | TaskMessage) -> int:
+    headers = item.message.headers if isinstance(item, Delivery) else item.headers
+    return int(headers["n"])
+
+
+def numbers(items: Sequence[Delivery | TaskMessage]) -> list[int]:
+    return [number(item) for item in items]
+
+
+async def take(consumer: Consumer, count: int = 1, limit: int | None = None) -> list[Delivery]:
+    """Receive exactly so many deliveries, in as many calls as that takes."""
+    deliveries: list[Delivery] = []
+    async with asyncio.timeout(PATIENCE):
+        while len(deliveries) < count:
+            deliveries += await consumer.receive(limit or count - len(deliveries))
+    assert len(deliveries) == count, "more than it was asked for"
+    return deliveries
+
+
+async def take_one(consumer: Consumer) -> Delivery:
+    return (await take(consumer))[0]
+
+
+async def nothing_but(consumer: Consumer, site: Site, queue: str = "q") -> None:
+    """Nothing waits in the queue: what is published last, and is least urgent, comes first."""
+    site.publish(message(-1, queue))
+    delivery = (await take(consumer, 1, 100))[0]
+    assert number(delivery) == -1
+    await consumer.settle([done(delivery)])
+
+
+async def lose_lease(site: Site, first: Consumer, second: Consumer) -> tuple[Delivery, Delivery]:
+    """Publish one message, which the first consumer takes, and loses to the second.
+
+    The first must have a short lease, the second a long one.
+    """
+    site.publish(message(7))
+    return await take_one(first), await take_one(second)
+
+
+def outcome(delivery: Delivery, state: str = "SUCCESS", payload: bytes = b"first") -> Outcome:
+    return Outcome(delivery.message.id, state, payload)
+
+
+def done(delivery: Delivery, **more: Any) -> Settlement:
+    return Settlement(delivery, Fate.DONE, **more)
+
+
+def requeue(delivery: Delivery, **more: Any) -> Settlement:
+    return Settlement(delivery, Fate.REQUEUE, **more)
+
+
+def dead(delivery: Delivery, reason: str = "no good", **more: Any) -> Settlement:
+    return Settlement(delivery, Fate.DEAD, reason=reason, **more)

@@ -1,0 +1,89 @@
+"""Many that wait for results on one event loop, behind one listener."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from taskq.backends.base import Outcome
+from taskq.backends.waiting import Waiters
+from taskq.exceptions import OperationalError
+from taskq.stores.wakeups import WakeUps
+
+
+class Store:
+    """What the waiters look into."""
+
+    def __init__(self, path: Path) -> None:
+        self.wakeups = WakeUps(str(path))
+        self.ready: dict[str, Outcome] = {}
+        self.looks: list[list[str]] = []
+        self.away = False
+        self.waiters = Waiters(self.look, lambda: self.wakeups.listener("results"))
+
+    def look(self, task_ids: Sequence[str]) -> dict[str, Outcome]:
+        self.looks.append(list(task_ids))
+        if self.away:
+            raise OperationalError("the disk is gone")
+        return {key: self.ready[key] for key in task_ids if key in self.ready}
+
+    def finish(self, task_id: str) -> None:
+        self.ready[task_id] = Outcome(task_id, "SUCCESS", b"")
+        self.wakeups.send("results", task_id.encode())
+
+    async def until_watched(self) -> None:
+        """Wait until the listener is bound and everybody has been looked after once."""
+        looks = len(self.looks)
+        while len(self.looks) == looks:
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    for name in ("FIRST_POLL", "LAST_POLL"):
+        monkeypatch.setattr(f"taskq.backends.waiting.{name}", 3600.0)
+    store = Store(tmp_path / "results")
+    yield store
+    store.wakeups.close()
+
+
+async def test_only_what_a_hint_names_is_looked_at(store: Store) -> None:
+    waiting = {key: asyncio.create_task(store.waiters.wait([key], 20)) for key in "abc"}
+    await store.until_watched()
+    await store.until_watched()
+    store.looks.clear()
+    store.finish("b")
+    assert set(await waiting.pop("b")) == {"b"}
+    assert store.looks == [["b"], ["b"]]  # by the watch, and by the waiter itself
+    for key, waiter in waiting.items():
+        store.finish(key)
+        assert set(await waiter) == {key}
+
+
+async def test_an_error_reaches_all_who_wait(store: Store) -> None:
+    waiting = [asyncio.create_task(store.waiters.wait([key], 20)) for key in "aab"]
+    await store.until_watched()
+    await store.until_watched()
+    store.away = True
+    store.finish("a")
+    for waiter in waiting:
+        with pytest.raises(OperationalError, match="the disk is gone"):
+            await waiter
+    store.away = False
+    assert set(await store.waiters.wait(["a"], 20)) == {"a"}
+    again = asyncio.create_task(store.waiters.wait(["b"], 20))
+    await store.until_watched()
+    store.finish("b")
+    assert set(await again) == {"b"}
+
+
+async def test_a_hint_without_names_means_look_at_all(store: Store) -> None:
+    waiting = [asyncio.create_task(store.waiters.wait([key], 20)) for key in "ab"]
+    await store.until_watched()
+    await store.until_watched()
+    store.ready = {key: Outcome(key, "SUCCESS", b"") for key in "ab"}
+    store.wakeups.send("results")
+    assert [set(await waiter) for waiter in waiting] == [{"a"}, {"b"}]
