@@ -442,7 +442,7 @@ class Task(Generic[P, R]):
         if not self.retry_backoff:
             return None
         # The exponent is bounded: past it every delay is at its maximum anyway.
-        delay = min(self.retry_backoff_max, float(self.retry_backoff) * 2 ** min(retries, 64))
+        delay: float = min(self.retry_backoff_max, self.retry_backoff * 2.0 ** min(retries, 64))
         if not self.retry_jitter:
             return delay
         # Imported here since only retries need it.

@@ -3,49 +3,32 @@
 from __future__ import annotations
 
 import os
-import sys
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Concatenate,
-    Literal,
-    ParamSpec,
-    TypeVar,
-    Unpack,
-    cast,
-    overload,
-)
+from typing import TYPE_CHECKING, Any, Unpack
 
-from taskq import context, discovery, signals
+from taskq import context, signals
+from taskq.app.tasks import AnyTask, TaskMaker
 from taskq.backends.registry import make_backend
 from taskq.brokers.registry import make_broker
 from taskq.canvas import Signature, chain
 from taskq.eager import run_eagerly
-from taskq.exceptions import AlreadyRegistered, ImproperlyConfigured
+from taskq.exceptions import ImproperlyConfigured
 from taskq.message import TaskMessage
 from taskq.producer import CallOptions, Producer
-from taskq.registry import TaskRegistry
 from taskq.result import AsyncResult, EagerResult, ResultCodec
 from taskq.routing import Queue, Router
-from taskq.serialization import SerializerRegistry
 from taskq.settings import Settings
-from taskq.task import Task, TaskOptions
 
 if TYPE_CHECKING:
     from taskq.backends.base import Backend
     from taskq.brokers.base import Broker
     from taskq.worker.service import Worker
 
-P = ParamSpec("P")
-R = TypeVar("R")
-AnyTask = Task[..., Any]
 AnyResult = AsyncResult[Any]
 
 
-class TaskQ:
+class TaskQ(TaskMaker):
     """A task queue application.
 
     Args:
@@ -78,24 +61,15 @@ class TaskQ:
         strict_typing: bool = True,
         **settings: Any,
     ) -> None:
-        self.main = main
-        self.strict_typing = strict_typing
-        self._task_cls = task_cls
-        self._lock = threading.RLock()
-        self.on_configure = signals.Signal()
-        self.on_after_configure = signals.Signal()
-        self.on_after_finalize = signals.Signal()
-        self.on_after_fork = signals.Signal()
         named = {"broker_url": broker, "result_backend": backend}
-        self.conf = Settings(
-            {**settings, **{name: url for name, url in named.items() if url is not None}}
-        )
+        conf = Settings({**settings, **{name: url for name, url in named.items() if url}})
+        super().__init__(main, conf, task_cls)
+        self.strict_typing = strict_typing
+        self.on_configure = signals.Signal("on_configure")
+        self.on_after_configure = signals.Signal("on_after_configure")
+        self.on_after_fork = signals.Signal("on_after_fork")
         if include:
             self.conf.update(include=tuple(include))
-        self.tasks = TaskRegistry()
-        self.serializers = SerializerRegistry()
-        self._discovered: list[Callable[[], None]] = []
-        self._finalized = False
         if config_source is not None:
             self.config_from_object(config_source, namespace=namespace)
         elif module := os.environ.get("TASKQ_CONFIG_MODULE"):
@@ -104,7 +78,7 @@ class TaskQ:
         if set_as_current:
             self.set_current()
         for function, options in context.shared_tasks():
-            self._add_shared(function, dict(options))
+            self.adopt(function, options)
         self.on_init()
 
     def on_init(self) -> None:
@@ -157,141 +131,6 @@ class TaskQ:
     def _forget_cached(self) -> None:
         for name in ("router", "producer", "result_codec"):
             self.__dict__.pop(name, None)
-
-    # Tasks
-
-    @overload
-    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
-    @overload
-    def task(
-        self, /, *, bind: Literal[True], **options: Unpack[TaskOptions]
-    ) -> Callable[[Callable[Concatenate[Any, P], R]], Task[P, R]]: ...
-    @overload
-    def task(
-        self, /, *, bind: Literal[False] = False, **options: Unpack[TaskOptions]
-    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
-    def task(
-        self, function: Any = None, /, *, bind: bool = False, **options: Unpack[TaskOptions]
-    ) -> Any:
-        """Make a task of a function.
-
-        Args:
-            function: the function, plain or ``async``.
-            bind: give the task itself to the function, as its first argument.
-            options: see `TaskOptions`.
-
-        Raises:
-            AlreadyRegistered: another function has that name.
-        """
-        if function is not None:
-            return self._make_task(function, bind, dict(options))
-        return lambda decorated: self._make_task(decorated, bind, dict(options))
-
-    def _make_task(
-        self, function: Callable[..., Any], bind: bool, options: dict[str, Any]
-    ) -> AnyTask:
-        base = options.pop("base", None) or self._task_cls or Task
-        unknown = [name for name in options if not hasattr(Task, name)]
-        if unknown and base is Task:
-            raise TypeError(
-                f"task {function.__name__!r} has unknown options {unknown}: "
-                f"see taskq.task.TaskOptions for those that exist"
-            )
-        attributes = {
-            "name": self.gen_task_name(function.__name__, function.__module__),
-            "run": function if bind else staticmethod(function),
-            "__doc__": function.__doc__,
-            "__module__": function.__module__,
-            **options,
-        }
-        kind = cast("type[AnyTask]", type(function.__name__, (base,), attributes))
-        return self.register_task(kind)
-
-    def register_task(self, task: AnyTask | type[AnyTask]) -> AnyTask:
-        """Take in a class-based task, or an instance of one.
-
-        Raises:
-            AlreadyRegistered: another task has that name.
-        """
-        instance: AnyTask = task() if isinstance(task, type) else task
-        if not instance.name:
-            kind = type(instance)
-            instance.name = self.gen_task_name(kind.__name__, kind.__module__)
-        with self._lock:
-            known = self.tasks.get(instance.name)
-            if known is not None and not _same_source(known, instance):
-                raise AlreadyRegistered(
-                    f"two tasks are named {instance.name!r}, in {_place(known)} and in "
-                    f"{_place(instance)}: give one of them another name="
-                )
-            self._annotate(instance)
-            instance.bind(self)
-            self.serializers.register_annotations(instance.run)
-            self.tasks[instance.name] = instance
-        return instance
-
-    def _annotate(self, task: AnyTask) -> None:
-        """Apply the setting ``task_annotations``: attributes by task name, ``*`` for all."""
-        annotations = self.conf.task_annotations or {}
-        for name in ("*", task.name):
-            for attribute, value in (annotations.get(name) or {}).items():
-                setattr(task, attribute, value)
-
-    def _add_shared(self, function: Callable[..., Any], options: dict[str, Any]) -> AnyTask:
-        return self._make_task(function, options.pop("bind", False), dict(options))
-
-    def gen_task_name(self, name: str, module: str) -> str:
-        """The name of a task that is given none: its module and its function."""
-        if module == "__main__":
-            module = self.main or _main_module_name()
-        return f"{module}.{name}"
-
-    @cached_property
-    def Task(self) -> type[AnyTask]:  # noqa: N802 - Celery's name
-        """A base for class-based tasks of this app."""
-        bases, attributes = (self._task_cls or Task,), {"__module__": __name__}
-        return cast("type[AnyTask]", type("Task", bases, attributes))
-
-    def autodiscover_tasks(
-        self,
-        packages: Iterable[str] | Callable[[], Iterable[str]],
-        related_name: str | None = "tasks",
-        force: bool = False,
-    ) -> None:
-        """Import ``<package>.tasks`` of each package, when a worker starts.
-
-        Args:
-            packages: package names, or a function that gives them.
-            related_name: the module to look for; None imports the packages themselves.
-            force: import now.
-        """
-
-        def discover() -> None:
-            names = packages() if callable(packages) else packages
-            discovery.import_related(names, related_name)
-
-        if force:
-            discover()
-        else:
-            self._discovered.append(discover)
-
-    def load_modules(self) -> None:
-        """Import all modules that hold tasks; called by workers and commands, once.
-
-        Raises:
-            ImproperlyConfigured: one of them does not exist.
-        """
-        with self._lock:
-            if self._finalized:
-                return
-            self._finalized = True
-        discovery.import_modules([*self.conf.imports, *self.conf.include])
-        for discover in self._discovered:
-            discover()
-        signals.import_modules.send(self)
-        self.on_after_finalize.send(self)
-
-    finalize = load_modules
 
     # Sending
 
@@ -496,55 +335,3 @@ class TaskQ:
 
     def __repr__(self) -> str:
         return f"<TaskQ {self.main or '?'} at {hex(id(self))}>"
-
-
-def _same_source(one: AnyTask, other: AnyTask) -> bool:
-    """Is it the same function or class again, from a module that was imported twice?"""
-    return _place(one) == _place(other)
-
-
-def _place(task: AnyTask) -> str:
-    code = getattr(task.run, "__code__", None)
-    where = code and f"{code.co_filename}:{code.co_firstlineno}"
-    return where or f"{type(task).__module__}.{type(task).__qualname__}"
-
-
-def _main_module_name() -> str:
-    file = getattr(sys.modules["__main__"], "__file__", None)
-    return os.path.splitext(os.path.basename(file))[0] if file else "__main__"
-
-
-@overload
-def shared_task(function: Callable[P, R], /) -> Task[P, R]: ...
-@overload
-def shared_task(
-    *, bind: Literal[True], **options: Unpack[TaskOptions]
-) -> Callable[[Callable[Concatenate[Any, P], R]], Task[P, R]]: ...
-@overload
-def shared_task(
-    *, bind: Literal[False] = False, **options: Unpack[TaskOptions]
-) -> Callable[[Callable[P, R]], Task[P, R]]: ...
-def shared_task(
-    function: Any = None, /, *, bind: bool = False, **options: Unpack[TaskOptions]
-) -> Any:
-    """A task of whatever app there is: for libraries, and for Django's reusable apps.
-
-    It is taken in by the current app, and by every app that is made later.
-
-    Args:
-        function: the function.
-        bind: give the task itself to the function, as its first argument.
-        options: see `TaskOptions`.
-
-    Raises:
-        RuntimeError: no app has been made yet; import the module of the app first.
-    """
-    if function is not None:
-        return _share(function, {"bind": bind, **options})
-    return lambda decorated: _share(decorated, {"bind": bind, **options})
-
-
-def _share(function: Callable[..., Any], options: dict[str, Any]) -> AnyTask:
-    app = context.get_current_app()
-    context.add_shared_task(function, options)
-    return app._add_shared(function, dict(options))
