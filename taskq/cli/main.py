@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from taskq.cli.command import Group
-from taskq.cli.failure import Failure, Misuse
+from taskq.cli.failure import Failure, Misuse, user_code
 from taskq.exceptions import ImproperlyConfigured, TaskQError
 
 COMMANDS = {
@@ -39,16 +39,17 @@ class CommandLine(Group):
 
         return sorted({*COMMANDS, *(entry.name for entry in entry_points(group=ENTRY_POINTS))})
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command; None if there is none of that name."""
-        if name in COMMANDS:
-            module, _, attribute = COMMANDS[name].partition(":")
+        if cmd_name in COMMANDS:
+            module, _, attribute = COMMANDS[cmd_name].partition(":")
             command: click.Command = getattr(importlib.import_module(module), attribute)
             return command
         from importlib.metadata import entry_points
 
-        for entry in entry_points(group=ENTRY_POINTS, name=name):
-            loaded: click.Command = entry.load()
+        for entry in entry_points(group=ENTRY_POINTS, name=cmd_name):
+            with user_code(f"the command {cmd_name}"):
+                loaded: click.Command = entry.load()
             return loaded
         return None
 

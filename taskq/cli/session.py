@@ -84,12 +84,17 @@ class Session:
         """`any_app`, for commands that talk to its broker.
 
         Raises:
-            Misuse: as `app`; or nothing says which broker is meant.
+            Misuse: as `app`; or nothing says which broker is meant, or it is out of reach.
         """
         app = self.any_app()
         if not self.app_spec and app.conf.source("broker_url").startswith("default"):
             # Otherwise a mistake would leave an empty database in the working folder.
             raise Misuse("which broker? Name an app (-A proj) or a URL (-b sqlite:///taskq.db)")
+        if app.conf.broker_url.startswith("memory:"):
+            raise Misuse(
+                f"broker_url={app.conf.broker_url!r} lives within one process, where no command "
+                "sees it: use sqlite:///taskq.db, for example with -b"
+            )
         return app
 
     def overrides(self, app: TaskQ) -> dict[str, str]:

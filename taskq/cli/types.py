@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
+from datetime import UTC, datetime
+from typing import Any
 
 import click
+import msgspec
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -64,3 +67,61 @@ def seconds(text: str) -> float:
     if not 0 < number < float("inf"):
         raise click.BadParameter(f"{text!r} is no number of seconds above 0")
     return number
+
+
+def json_array(text: str) -> list[Any]:
+    """Positional arguments.
+
+    Raises:
+        click.BadParameter: it is no JSON array.
+    """
+    value = _json(text)
+    if not isinstance(value, list):
+        raise click.BadParameter(f'{text!r} is no JSON array: write for example [1, "two"]')
+    return value
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Keyword arguments.
+
+    Raises:
+        click.BadParameter: it is no JSON object.
+    """
+    value = _json(text)
+    if not isinstance(value, dict):
+        raise click.BadParameter(f'{text!r} is no JSON object: write for example {{"x": 1}}')
+    return value
+
+
+def _json(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as exc:
+        raise click.BadParameter(f"{text!r} is no JSON: {exc}") from exc
+
+
+def moment(text: str) -> datetime:
+    """A date and time in ISO 8601; without an offset, it is UTC.
+
+    Raises:
+        click.BadParameter: it is none.
+    """
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is no moment: write for example 2030-01-31T12:00:00+01:00"
+        ) from None
+    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+
+
+def moment_or_seconds(text: str) -> datetime | float:
+    """A moment, or a number of seconds from now.
+
+    Raises:
+        click.BadParameter: it is neither.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        return moment(text)

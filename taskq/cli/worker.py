@@ -13,7 +13,7 @@ from taskq.cli.command import Command
 from taskq.cli.failure import Failure
 from taskq.cli.nodename import expand, node_name
 from taskq.cli.pidfile import pid_file
-from taskq.cli.queue_choice import chosen_queues
+from taskq.cli.queue_choice import without
 from taskq.cli.session import Session, pass_session
 from taskq.cli.types import concurrency, log_level, names, seconds
 
@@ -92,7 +92,8 @@ def worker(
     name = node_name(hostname)
     with _held(pidfile, name):
         _set_up_logging(app, loglevel, logfile, name)
-        selected = chosen_queues(app, queues, exclude_queues)
+        declared = [queue.name for queue in app.queues()]
+        selected = without(queues or declared, exclude_queues)
         service = app.Worker(
             hostname=name,
             queues=selected,

@@ -37,6 +37,7 @@ class WakeUps:
         name = hashlib.sha256(os.path.realpath(path).encode()).hexdigest()[:16]
         self._base = Path(f"/tmp/taskq-{os.getuid()}")
         self._folder = self._base / name
+        self._checked = False
         self._lock = threading.Lock()
         self._sender: socket.socket | None = None
 
@@ -75,8 +76,14 @@ class WakeUps:
 
     def listener(self, topic: str) -> Listener:
         """Bind a socket that is woken by `send` until it is closed."""
-        self._make_folder()
         path = f"{self._folder}/{topic}-{os.getpid()}-{secrets.token_hex(4)}"
+        if self._checked:
+            try:
+                return Listener(path)
+            except FileNotFoundError:
+                pass  # somebody has tidied up /tmp
+        self._make_folder()
+        self._checked = True
         return Listener(path)
 
     def _make_folder(self) -> None:
@@ -107,7 +114,11 @@ class Listener:
         self._pid = os.getpid()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
-        self._socket.bind(path)
+        try:
+            self._socket.bind(path)
+        except OSError:
+            self._socket.close()
+            raise
 
     def fileno(self) -> int:
         """For an event loop's ``add_reader``."""

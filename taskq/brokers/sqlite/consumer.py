@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from taskq.backends.base import Outcome
 from taskq.brokers.base import Consumer, Delivery, Fate, Settlement
 from taskq.brokers.sqlite.enqueue import enqueue
 from taskq.exceptions import DecodeError, OperationalError
@@ -57,7 +56,8 @@ class SqliteConsumer(Consumer):
         self._owner = secrets.randbits(62)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="taskq-sqlite")
         self._claim_sql = _claim_sql(len(self._names))
-        self._housekeeping = 0.0
+        self._housekeeping = self._next_look = 0.0
+        self._hints = 0
         self._woken = asyncio.Event()
         self._listener: Listener | None = None
         self._loop = asyncio.get_running_loop()
@@ -70,12 +70,14 @@ class SqliteConsumer(Consumer):
             deliveries, next_event = await self._run(self._claim, limit)
             if deliveries:
                 return deliveries
+            hints = self._hints
             pause = min(poll, max(next_event - time.time(), 0.0005))
+            timer = self._loop.call_later(pause, self._woken.set)
             try:
-                await asyncio.wait_for(self._woken.wait(), pause)
-                poll = FIRST_POLL
-            except TimeoutError:
-                poll = min(poll * 2, LAST_POLL)
+                await self._woken.wait()
+            finally:
+                timer.cancel()
+            poll = FIRST_POLL if self._hints > hints else min(poll * 2, LAST_POLL)
 
     def _listen(self) -> None:
         if self._listener is None:
@@ -88,6 +90,7 @@ class SqliteConsumer(Consumer):
     def _wake(self) -> None:
         assert self._listener is not None
         self._listener.drain()
+        self._hints += 1
         self._woken.set()
 
     async def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -98,13 +101,18 @@ class SqliteConsumer(Consumer):
         now = time.time()
         if now >= self._housekeeping:
             self._keep_house(now)
-        waiting, next_event = self._look(now)
-        if not waiting:
-            return [], next_event
+        if now >= self._next_look:
+            waiting, next_event = self._look(now)
+            if not waiting:
+                return [], next_event
         with self._database.write() as connection:
             rows = connection.execute(
                 self._claim_sql, (now + self._lease, self._owner, *self._names, limit)
             ).fetchall()
+        if not rows:
+            # From now on look first: what is idle must not lock others out.
+            self._next_look = 0.0
+            return [], self._look(now)[1]
         rows.sort()
         deliveries: list[Delivery] = []
         for _, seq, queue, count, crashes, packed in rows:
@@ -124,6 +132,8 @@ class SqliteConsumer(Consumer):
                 " (SELECT min(until) FROM messages WHERE state = 2 AND state > 0)"
             ).fetchone()
             next_event = min(due or now + LAST_POLL, lease_end or now + LAST_POLL)
+            # While messages flow, it is enough to look now and then for what becomes due.
+            self._next_look = min(next_event, now + FIRST_POLL)
             if next_event > now:
                 (waiting,) = connection.execute(
                     "SELECT EXISTS (SELECT 1 FROM messages WHERE state = 0 AND queue IN"
@@ -157,15 +167,9 @@ class SqliteConsumer(Consumer):
             connection.execute("DELETE FROM sent_steps WHERE expires <= ?", (now,))
 
     async def settle(self, batch: Sequence[Settlement]) -> None:
-        outcomes = await self._run(self._settle, batch)
-        wakeups = self._database.wakeups
-        if outcomes and self._backend is not None:
-            self._backend.notify(outcomes)
-        if any(item.follow_ups or item.fate is Fate.REQUEUE for item in batch):
-            self._woken.set()
-            wakeups.send("messages")
+        await self._run(self._settle, batch)
 
-    def _settle(self, batch: Sequence[Settlement]) -> list[Outcome]:
+    def _settle(self, batch: Sequence[Settlement]) -> None:
         with self._database.write() as connection:
             final = [s for s in batch if s.fate is not Fate.REQUEUE and not s.acknowledged]
             won = _delete(connection, [s.delivery.tag for s in final])
@@ -189,7 +193,11 @@ class SqliteConsumer(Consumer):
                         d.crashes + s.crashed,
                         d.packed,
                     )
-        return outcomes
+        # Here, and not on the event loop: whoever waits is told one hop earlier.
+        if outcomes and self._backend is not None:
+            self._backend.notify(outcomes)
+        if any(item.follow_ups or item.fate is Fate.REQUEUE for item in batch):
+            self._database.wakeups.send("messages")
 
     def _requeue(self, connection: sqlite3.Connection, s: Settlement, now: float) -> None:
         """Give one message back, unless another worker has taken it over by now."""

@@ -75,10 +75,9 @@ def _run(folder: Path, quiet: bool) -> list[str]:
 
     url = f"sqlite:///{folder / 'demo.db'}"
     app.conf.update({"broker_url": url, "result_backend": url}, source="taskq demo")
-    started = time.time()
     with app, DemoWorker(folder, url) as worker:
         with _display(quiet) as display:
-            scenes: list[Scene] = [First("the first task", started, [add.delay(1, 1)], [2])]
+            scenes: list[Scene] = [First("the first task", [2], lambda: [add.delay(1, 1)])]
             _watch(app, worker, scenes, display)
             scenes += send_all()
             _watch(app, worker, scenes, display)

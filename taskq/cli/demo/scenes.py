@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +24,11 @@ class Scene:
 
     Args:
         title: what they show.
-        sent: Unix time in seconds just before they were sent.
-        results: handles on all of them.
         expected: the values that they must return.
+        send: sends them, and returns handles on all of them.
 
     Attributes:
+        sent: Unix time in seconds just before they were sent.
         pending: the ids of those that have not ended.
         documents: what the result store last said of each.
     """
@@ -36,13 +36,12 @@ class Scene:
     def __init__(
         self,
         title: str,
-        sent: float,
-        results: Sequence[AsyncResult[Any]],
         expected: Sequence[Any],
+        send: Callable[[], Sequence[AsyncResult[Any]]],
     ) -> None:
         self.title = title
-        self.sent = sent
-        self.expected = {result.id: value for result, value in zip(results, expected, strict=True)}
+        self.sent = time.time()
+        self.expected = {result.id: value for result, value in zip(send(), expected, strict=True)}
         self.pending = set(self.expected)
         self.documents: dict[str, dict[str, Any]] = {}
 
@@ -173,23 +172,25 @@ def send_all() -> list[Scene]:
     Raises:
         OperationalError: the broker refuses it.
     """
-    now = time.time()
     numbers = range(MANY)
-    last = chain(add.s(1, 2), add.s(3), add.s(4))()
-    steps = [last]
-    while steps[0].parent is not None:
-        steps.insert(0, steps[0].parent)
     return [
-        Slow("a slow task with progress", now, [count.delay(STEPS, PAUSE)], [STEPS]),
+        Slow("a slow task with progress", [STEPS], lambda: [count.delay(STEPS, PAUSE)]),
         Scene(
             "many short tasks",
-            time.time(),
-            app.send_many([add.s(number, number) for number in numbers]),
             [number + number for number in numbers],
+            lambda: app.send_many([add.s(number, number) for number in numbers]),
         ),
-        Retried("one that fails twice", now, [unreliable.delay(2)], [2]),
-        Crashed("one that kills its process", now, [deadly.delay()], [2]),
-        Delayed("one for later", now, [add.apply_async((40, 2), countdown=DELAY)], [42]),
-        Scene("a chain of three", now, steps, [3, 6, 10]),
-        Scene("one that is async def", now, [wait_for_many.delay(100, PAUSE)], [100]),
+        Retried("one that fails twice", [2], lambda: [unreliable.delay(2)]),
+        Crashed("one that kills its process", [2], lambda: [deadly.delay()]),
+        Delayed("one for later", [42], lambda: [add.apply_async((40, 2), countdown=DELAY)]),
+        Scene("a chain of three", [3, 6, 10], _chain_of_three),
+        Scene("one that is async def", [100], lambda: [wait_for_many.delay(100, PAUSE)]),
     ]
+
+
+def _chain_of_three() -> Sequence[AsyncResult[Any]]:
+    third = chain(add.s(1, 2), add.s(3), add.s(4))()
+    second = third.parent
+    assert second is not None
+    assert second.parent is not None
+    return [second.parent, second, third]

@@ -1,0 +1,137 @@
+"""Tasks for the pools to run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+from taskq import TaskQ
+from taskq.exceptions import SoftTimeLimitExceeded
+
+
+def make_app() -> TaskQ:
+    """An app on the memory broker; everything that it is asked for has to come from the parent."""
+    app = TaskQ("pools", broker="memory://", backend="memory://", set_as_current=False)
+    for function in (
+        add, leave, kill_itself, fail, gated, noted, length, produce, pid, nap, async_nap,
+        caught, swallowed, fork_and_die, short, coroutine, eat,
+    ):  # fmt: skip
+        app.task(name=function.__name__)(function)
+    app.task(name="tracked", track_started=True)(add)
+
+    @app.task(name="passed_on")
+    def passed_on(n: int) -> str:
+        return app.send_task("add", (n, n), queue="elsewhere").id
+
+    @app.task(name="asked")
+    def asked(task_id: str) -> str:
+        return str(app.AsyncResult(task_id).get(timeout=30, disable_sync_subtasks=False))
+
+    @app.task(name="nowhere")
+    def nowhere() -> None:
+        app.send_task("add", (1, 2), exchange="nowhere", routing_key="key")
+
+    return app
+
+
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+async def coroutine(a: int) -> int:
+    await asyncio.sleep(0)
+    return a + 1
+
+
+def fail() -> None:
+    raise ValueError("no good")
+
+
+def leave() -> None:
+    raise SystemExit(3)
+
+
+def kill_itself() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def pid() -> int:
+    return os.getpid()
+
+
+def length(text: str) -> int:
+    return len(text)
+
+
+def produce(size: int) -> str:
+    return "x" * size
+
+
+def eat(size: int) -> int:
+    return len(bytearray(os.urandom(1)) * size)
+
+
+def noted(path: str, n: int) -> None:
+    """Write the number down."""
+    with open(path, "a") as file:
+        file.write(f"{n}\n")
+
+
+def gated(started: str, gate: str) -> str:
+    """Tell that it has started, and go on when the gate is there."""
+    Path(started).touch()
+    while not os.path.exists(gate):
+        time.sleep(0.002)
+    return started
+
+
+def short(gate: str | None = None) -> None:
+    """Usually done at once; with a gate, not before that is there."""
+    while gate and not os.path.exists(gate):
+        time.sleep(0.002)
+
+
+def nap(seconds: float) -> str:
+    time.sleep(seconds)
+    return "rested"
+
+
+async def async_nap(seconds: float) -> str:
+    try:
+        await asyncio.sleep(seconds)
+    except SoftTimeLimitExceeded:
+        await asyncio.sleep(0)
+        return "caught"
+    return "rested"
+
+
+def caught(seconds: float) -> str:
+    try:
+        time.sleep(seconds)
+    except SoftTimeLimitExceeded:
+        return "caught"
+    return "rested"
+
+
+def swallowed(times: int) -> int:
+    """Swallow so many limits, as careless code does."""
+    count = 0
+    while count < times:
+        try:
+            time.sleep(60)
+        except Exception:
+            count += 1
+    return count
+
+
+def fork_and_die(path: str) -> None:
+    """Leave a process behind that holds all descriptors of the one that dies."""
+    other = os.fork()
+    if other == 0:
+        time.sleep(600)
+        os._exit(0)
+    Path(path).write_text(str(other))
+    os.kill(os.getpid(), signal.SIGKILL)
