@@ -10,7 +10,7 @@ import click
 
 from taskq.cli.command import Group
 from taskq.cli.failure import Failure, Misuse
-from taskq.cli.output import one_line, show_json, show_table, to_json
+from taskq.cli.output import amount, one_line, show_json, show_table, to_json
 from taskq.cli.session import Session, pass_session
 from taskq.exceptions import TaskQError
 from taskq.serialization import decompress
@@ -86,7 +86,7 @@ def retry(session: Session, /, ids: tuple[str, ...], everything: bool, queue: st
     app = session.connected_app()
     chosen = _choose(app, ids, everything, queue)
     sent = sum(app.broker.retry_dead(batch) for batch in _batches(chosen))
-    click.echo(f"sent {sent:,} again")
+    click.echo(f"sent {amount(sent, 'message')} again")
 
 
 @dlq.command("purge")
@@ -102,9 +102,9 @@ def purge(
     app = session.connected_app()
     chosen = _choose(app, ids, everything, queue)
     if not force:
-        click.confirm(f"Delete {len(chosen):,} dead letters for good?", abort=True)
+        click.confirm(f"Delete {amount(len(chosen), 'dead letter')} for good?", abort=True)
     deleted = sum(app.broker.purge_dead(batch) for batch in _batches(chosen))
-    click.echo(f"deleted {deleted:,}")
+    click.echo(f"deleted {amount(deleted, 'dead letter')}")
 
 
 def _choose(app: TaskQ, ids: Sequence[str], everything: bool, queue: str | None) -> Sequence[str]:

@@ -34,6 +34,11 @@ def to_json(value: Any, indent: int | None = 2) -> str:
     return json.dumps(value, indent=indent, default=repr, ensure_ascii=False)
 
 
+def amount(count: int, noun: str) -> str:
+    """``1 message``, ``2,000 messages``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def one_line(text: str, width: int) -> str:
     """The text on one line, cut to so many characters."""
     text = " ".join(text.split())

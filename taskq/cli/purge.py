@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from taskq.cli.command import Command
+from taskq.cli.output import amount
 from taskq.cli.queue_choice import existing, without
 from taskq.cli.session import Session, pass_session
 from taskq.cli.types import names
@@ -34,7 +35,7 @@ def purge(
     if not force:
         depths = [app.broker.depth(name) for name in chosen]
         waiting = sum(depth.ready + depth.delayed for depth in depths)
-        click.confirm(f"Delete {waiting:,} messages from {', '.join(chosen)}?", abort=True)
+        click.confirm(f"Delete {amount(waiting, 'message')} from {', '.join(chosen)}?", abort=True)
     deleted = sum(app.broker.purge(name) for name in chosen)
     if not session.quiet:
-        click.echo(f"deleted {deleted:,} messages from {', '.join(chosen)}")
+        click.echo(f"deleted {amount(deleted, 'message')} from {', '.join(chosen)}")

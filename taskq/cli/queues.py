@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import click
 
 from taskq.cli.command import Command
@@ -22,12 +20,15 @@ def queues(session: Session, /, as_json: bool) -> None:
     lie in the dead-letter queue (see `taskq dlq`).
     """
     app = session.connected_app()
-    depths = {name: asdict(app.broker.depth(name)) for name in all_queues(app)}
+    columns = ["ready", "leased", "delayed", "dead"]
+    depths = {}
+    for name in all_queues(app):
+        depth = app.broker.depth(name)
+        depths[name] = {column: getattr(depth, column) for column in columns}
     if as_json:
         show_json(depths)
         return
-    columns = ["ready", "leased", "delayed", "dead"]
     show_table(
         ["queue", *columns],
-        [[name, *(depth[column] for column in columns)] for name, depth in depths.items()],
+        [[name, *counts.values()] for name, counts in depths.items()],
     )

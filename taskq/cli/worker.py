@@ -12,6 +12,7 @@ import click
 from taskq.cli.command import Command
 from taskq.cli.failure import Failure
 from taskq.cli.nodename import expand, node_name
+from taskq.cli.output import amount
 from taskq.cli.pidfile import pid_file
 from taskq.cli.queue_choice import without
 from taskq.cli.session import Session, pass_session
@@ -144,4 +145,4 @@ def _show_banner(service: Worker, session: Session, level: int) -> None:
 def _purge(app: TaskQ, queues: Sequence[str], quiet: bool) -> None:
     deleted = sum(app.broker.purge(queue) for queue in queues)
     if not quiet:
-        click.echo(f"deleted {deleted} messages from {', '.join(queues)}")
+        click.echo(f"deleted {amount(deleted, 'message')} from {', '.join(queues)}")

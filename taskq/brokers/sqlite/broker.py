@@ -88,7 +88,7 @@ class SqliteBroker(Broker):
         with self.database.read() as connection:
             rows = connection.execute(
                 "SELECT message FROM messages WHERE queue = ? AND state IN (?, ?)"
-                " ORDER BY state, priority DESC, until, seq LIMIT ?",
+                " ORDER BY state, CASE state WHEN 0 THEN -priority ELSE until END, seq LIMIT ?",
                 (queue, READY, DELAYED, limit),
             ).fetchall()
         return [message for (blob,) in rows if (message := _try_unpack(blob)) is not None]

@@ -156,43 +156,39 @@ class SqliteConsumer(Consumer):
         """A few times per lease: keep our temporary queues, delete what has expired."""
         self._housekeeping = now + self._lease / 3
         with self._database.write() as connection:
-            connection.executemany(
-                "UPDATE queues SET expires = ? WHERE name = ?",
-                [(now + 2 * self._lease, name) for name in self._temporary],
-            )
+            self._keep_queues(connection, now)
             for (name,) in connection.execute(
                 "SELECT name FROM queues WHERE expires <= ?", (now,)
             ).fetchall():
                 _drop_queue(connection, name)
             connection.execute("DELETE FROM sent_steps WHERE expires <= ?", (now,))
 
+    def _keep_queues(self, connection: sqlite3.Connection, now: float) -> None:
+        connection.executemany(
+            "UPDATE queues SET expires = ? WHERE name = ?",
+            [(now + 2 * self._lease, name) for name in self._temporary],
+        )
+
     async def settle(self, batch: Sequence[Settlement]) -> None:
         await self._run(self._settle, batch)
 
     def _settle(self, batch: Sequence[Settlement]) -> None:
         with self._database.write() as connection:
-            final = [s for s in batch if s.fate is not Fate.REQUEUE and not s.acknowledged]
-            won = _delete(connection, [s.delivery.tag for s in final])
-            counted = [s for s in batch if s.acknowledged or s.delivery.tag in won]
-            outcomes = [s.outcome for s in counted if s.outcome is not None]
+            winners = _winners(connection, batch)
+            outcomes = [s.outcome for s in winners if s.outcome is not None]
             if self._backend is not None:
                 self._backend.write(connection, outcomes)
-            enqueue(connection, [message for s in counted for message in s.follow_ups])
+            enqueue(connection, [message for s in winners for message in s.follow_ups])
+            for s in winners:
+                if s.fate is Fate.DEAD and not s.acknowledged:
+                    d = s.delivery
+                    crashes = d.crashes + s.crashed
+                    rank = d.message.priority
+                    _bury(connection, d.queue, rank, s.reason, d.deliveries, crashes, d.packed)
             now = time.time()
             for s in batch:
                 if s.fate is Fate.REQUEUE:
                     self._requeue(connection, s, now)
-                elif s.fate is Fate.DEAD and s.delivery.tag in won:
-                    d = s.delivery
-                    _bury(
-                        connection,
-                        d.queue,
-                        d.message.priority,
-                        s.reason,
-                        d.deliveries,
-                        d.crashes + s.crashed,
-                        d.packed,
-                    )
         # Here, and not on the event loop: whoever waits is told one hop earlier.
         if outcomes and self._backend is not None:
             self._backend.notify(outcomes)
@@ -206,7 +202,7 @@ class SqliteConsumer(Consumer):
             " deliveries = deliveries - ? WHERE seq = ? AND owner = ? AND state = ?",
             (
                 DELAYED if s.delay else READY,
-                now + s.delay,
+                now + s.delay if s.delay else 0.0,
                 s.crashed,
                 s.unused,
                 s.delivery.tag,
@@ -222,6 +218,7 @@ class SqliteConsumer(Consumer):
         until = time.time() + self._lease
         kept: set[int] = set()
         with self._database.write() as connection:
+            self._keep_queues(connection, time.time())
             for start in range(0, len(deliveries), 500):
                 tags = [d.tag for d in deliveries[start : start + 500]]
                 rows = connection.execute(
@@ -246,7 +243,7 @@ class SqliteConsumer(Consumer):
         """Return what is leased and was not settled, and drop our temporary queues."""
         with self._database.write() as connection:
             returned = connection.execute(
-                "UPDATE messages SET state = 0, owner = 0, deliveries = deliveries - 1"
+                "UPDATE messages SET state = 0, until = 0, owner = 0, deliveries = deliveries - 1"
                 " WHERE state = 2 AND state > 0 AND owner = ?",
                 (self._owner,),
             ).rowcount
@@ -280,10 +277,26 @@ def _make_ready(connection: sqlite3.Connection, now: float) -> None:
     A thousand at a time, so that a crowd that is due at once never holds the lock for long.
     """
     connection.execute(
-        "UPDATE messages SET state = 0, owner = 0 WHERE seq IN (SELECT seq FROM messages"
+        "UPDATE messages SET state = 0, until = 0, owner = 0 WHERE seq IN (SELECT seq FROM messages"
         " WHERE state IN (1, 2) AND state > 0 AND until <= ? LIMIT 1000)",
         (now,),
     )
+
+
+def _winners(connection: sqlite3.Connection, batch: Sequence[Settlement]) -> list[Settlement]:
+    """Those that count: acknowledged before, or the first to end their message."""
+    tags = [s.delivery.tag for s in batch if s.fate is not Fate.REQUEUE and not s.acknowledged]
+    won = _delete(connection, tags)
+    if len(won) == len(batch):
+        return list(batch)
+    winners = []
+    for s in batch:
+        if s.acknowledged:
+            winners.append(s)
+        elif s.fate is not Fate.REQUEUE and s.delivery.tag in won:
+            won.discard(s.delivery.tag)
+            winners.append(s)
+    return winners
 
 
 def _delete(connection: sqlite3.Connection, tags: list[int]) -> set[int]:

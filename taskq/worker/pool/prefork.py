@@ -138,7 +138,7 @@ class PreforkPool(Pool):
 
     def offer(self, jobs: Sequence[Job]) -> int:
         taken = 0
-        while taken < len(jobs):
+        while taken < len(jobs) and not self._stopping:
             short = self._pace.is_short(jobs[taken].task.name)
             # Long tasks only when a child is idle; short ones keep two packets in reach.
             if self._packets >= self._processes * (3 if short else 1):
@@ -363,6 +363,7 @@ class PreforkPool(Pool):
             return
         newest = 0
         for child in list(self._children.values()):
+            self._read(child)
             self._rescue(child)
             first, last = child.slot.taken
             newest = max(newest, last)

@@ -20,12 +20,11 @@ from taskq import exceptions
 from taskq.backends.base import Backend, Outcome
 from taskq.brokers.base import Broker, Consumer, DeadLetter, QueueDepth
 from taskq.message import TaskMessage
+from taskq.routing import Queue
 from taskq.worker.pool.packets import Receiver, send
 
 if TYPE_CHECKING:
     import asyncio
-
-    from taskq.routing import Queue
 
 _STEP = 0.1
 """Seconds that one question may wait in the parent; a longer wait asks again."""
@@ -40,6 +39,7 @@ class Call(msgspec.Struct, array_like=True):
     messages: list[TaskMessage] = []
     outcomes: list[Outcome] = []
     task_ids: list[str] = []
+    queues: list[Queue] = []
 
 
 class Answer(msgspec.Struct, array_like=True):
@@ -93,6 +93,8 @@ class Relay:
     async def _do(self, call: Call) -> dict[str, Outcome]:
         if call.method == "publish":
             self._broker.publish(call.messages)
+        elif call.method == "declare":
+            self._broker.declare(call.queues)
         elif call.method == "store":
             self._backend.store(call.outcomes)
         elif call.method == "forget":
@@ -166,7 +168,7 @@ class RelayBackend(Backend):
 
 
 class RelayBroker(Broker):
-    """The parent's broker, seen from a child: tasks can publish, and nothing else."""
+    """The parent's broker, seen from a child: tasks can declare and publish, and no more."""
 
     def __init__(self, client: RelayClient) -> None:
         self._client = client
@@ -175,7 +177,7 @@ class RelayBroker(Broker):
         self._client.ask("publish", messages=list(messages))
 
     def declare(self, queues: Iterable[Queue]) -> None:
-        _refuse("declare queues")
+        self._client.ask("declare", queues=list(queues))
 
     def queues(self) -> list[str]:
         _refuse("list queues")

@@ -36,7 +36,7 @@ class SoloPool(Pool):
         self._runner = TaskRunner(app, hostname, verbose=verbose, on_start=self._started)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="taskq-solo")
         self._running: Job | None = None
-        self._warned = False
+        self._warned = self._stopping = False
 
     @property
     def size(self) -> int:
@@ -47,7 +47,7 @@ class SoloPool(Pool):
         self._loop = asyncio.get_running_loop()
 
     def offer(self, jobs: Sequence[Job]) -> int:
-        if self._running is not None or not jobs:
+        if self._running is not None or self._stopping or not jobs:
             return 0
         job = self._running = jobs[0]
         if (job.hard_limit or job.soft_limit) and not self._warned:
@@ -77,6 +77,7 @@ class SoloPool(Pool):
         self._events.has_room()
 
     def abort(self) -> None:
+        self._stopping = True
         job, self._running = self._running, None
         if job is not None:
             self._events.lost(job, Loss.UNSTARTED, "the worker was stopped")
