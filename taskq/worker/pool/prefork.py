@@ -304,6 +304,8 @@ class PreforkPool(Pool):
                 child = self._children[event.slot]
                 child.pid, child.pidfd = event.pid, -1 if pidfd is None else pidfd
                 self._by_pid[event.pid] = child
+                if child.killed:  # before anybody knew whom to signal
+                    child.signal(signal.SIGKILL)
 
     def _on_exit(self, event: Exited) -> None:
         child = self._by_pid.pop(event.pid, None)
