@@ -24,6 +24,20 @@ class TaskFormatter(logging.Formatter):
         return super().format(record)
 
 
+_COLORS = {logging.WARNING: 33, logging.ERROR: 31, logging.CRITICAL: 35}
+"""ANSI colours: yellow, red, magenta."""
+
+
+class ColorFormatter(logging.Formatter):
+    """Colours lines by level."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record, coloured if it is a warning or worse."""
+        text = super().format(record)
+        color = _COLORS.get(record.levelno)
+        return f"\033[{color}m{text}\033[0m" if color else text
+
+
 def get_logger(name: str) -> logging.Logger:
     """A logger by name."""
     return logging.getLogger(name)
@@ -65,7 +79,10 @@ def setup_logging(
     if conf.worker_hijack_root_logger:
         root.handlers.clear()
     root.setLevel(level)
-    handler = _handler(logfile, logging.Formatter(conf.worker_log_format))
+    if colorize is None:
+        colorize = logfile is None and sys.stderr is not None and sys.stderr.isatty()
+    plain = ColorFormatter if colorize else logging.Formatter
+    handler = _handler(logfile, plain(conf.worker_log_format))
     if not root.handlers:
         root.addHandler(handler)
     tasks = logging.getLogger("taskq.task")

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, tzinfo
+from typing import Annotated, Any
 
 import msgspec
 
@@ -45,7 +45,7 @@ class TaskMessage(msgspec.Struct, array_like=True, gc=False):
     content_encoding: str = "utf-8"
     exchange: str = ""
     routing_key: str = ""
-    priority: int = 0
+    priority: Annotated[int, msgspec.Meta(ge=0, le=MAX_PRIORITY)] = 0
     reply_to: str | None = None
     due: float | None = None
     once: str | None = None
@@ -69,16 +69,18 @@ def unpack(data: bytes | memoryview) -> TaskMessage:
     """Read what `pack` made.
 
     Raises:
-        DecodeError: these bytes are no message, or one without a task name and an id.
+        DecodeError: these bytes are no message, or one whose task name, id or priority
+            cannot be such.
     """
     try:
         message = _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise DecodeError(f"cannot read a message of {len(data)} bytes: {exc}") from exc
-    if "id" not in message.headers or "task" not in message.headers:
+    headers = message.headers
+    if type(headers.get("id")) is not str or type(headers.get("task")) is not str:
         raise DecodeError(
-            "a message without the headers 'id' and 'task' is no task call; "
-            f"it has {sorted(message.headers)}"
+            "a message without the headers 'id' and 'task', both text, is no task call; "
+            f"it has {sorted(headers)}"
         )
     return message
 
@@ -120,10 +122,15 @@ def origin() -> str:
     return f"gen{os.getpid()}@{os.uname().nodename}"
 
 
-def to_timestamp(moment: datetime | str) -> float:
-    """Unix time of a datetime or of an ISO 8601 text; naive ones are taken as UTC."""
+def to_timestamp(moment: datetime | str, zone: tzinfo | None = UTC) -> float:
+    """Unix time of a datetime or of an ISO 8601 text.
+
+    Args:
+        moment: the moment.
+        zone: the time zone of one that names none; None is the machine's own.
+    """
     when = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
-    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    return (when if when.tzinfo else when.replace(tzinfo=zone)).timestamp()
 
 
 def to_isoformat(timestamp: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from taskq import signals
@@ -92,11 +92,35 @@ class CallOptions(SendOptions, total=False):
 
     Attributes:
         countdown: seconds from now before it may run.
-        eta: the moment before which it must not run; a naive one is UTC.
+        eta: the moment before which it must not run; the setting ``timezone`` says
+            what one without a zone means.
     """
 
     countdown: float | None
     eta: datetime | str | None
+
+
+def time_zone(conf: Settings) -> tzinfo | None:
+    """The time zone of moments that name none; None is the machine's own.
+
+    Raises:
+        ImproperlyConfigured: the setting ``timezone`` is no zone that is known here.
+    """
+    name = conf.timezone
+    if name is None:
+        return UTC if conf.enable_utc else None
+    if isinstance(name, tzinfo):
+        return name
+    # Most apps are content with UTC.
+    from zoneinfo import ZoneInfo
+
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as exc:
+        raise ImproperlyConfigured(
+            f"timezone={name!r} is not known: give an IANA name such as 'Europe/Paris' "
+            "(pip install tzdata, if this machine has none)"
+        ) from exc
 
 
 class Producer:
@@ -122,6 +146,7 @@ class Producer:
         self._broker = broker
         self._origin = (0, "")
         self._declared: set[str] = {""}
+        self._zone = time_zone(conf)
 
     def build(
         self,
@@ -156,8 +181,8 @@ class Producer:
         if destination.options:
             options = cast("CallOptions", {**options, **destination.options})
         task_id = options.get("task_id") or new_id()
-        due = _due(options, now)
-        expires = _expiry(options, task, now)
+        due = self._due(options, now)
+        expires = self._expiry(options, task, now)
         request = running.get()
         parent = request if request is not None and not request.called_directly else None
         soft = options.get("soft_time_limit")
@@ -220,6 +245,36 @@ class Producer:
             due,
             options.get("once"),
         )
+
+    def _due(self, options: CallOptions, now: float) -> float | None:
+        countdown = options.get("countdown")
+        if countdown is not None:
+            return now + countdown
+        eta = options.get("eta")
+        return self._moment("eta", eta) if eta is not None else None
+
+    def _expiry(
+        self, options: CallOptions, task: Task[..., Any] | None, now: float
+    ) -> float | None:
+        expires = options.get("expires")
+        if expires is None and task is not None:
+            expires = task.expires
+        if expires is None:
+            return None
+        if isinstance(expires, timedelta):
+            return now + expires.total_seconds()
+        if isinstance(expires, int | float):
+            return now + expires
+        return self._moment("expires", expires)
+
+    def _moment(self, option: str, value: datetime | str) -> float:
+        try:
+            return to_timestamp(value, self._zone)
+        except (TypeError, ValueError) as exc:
+            raise ImproperlyConfigured(
+                f"{option}={value!r} is no moment: give a datetime, or ISO 8601 text such as "
+                f"{datetime(2030, 1, 31, 12, tzinfo=UTC).isoformat()!r}"
+            ) from exc
 
     def _sender(self) -> str:
         pid, text = self._origin
@@ -302,35 +357,6 @@ class Producer:
 def _without_none(options: CallOptions) -> dict[str, Any]:
     """What a call says; None says nothing."""
     return {key: value for key, value in options.items() if value is not None}
-
-
-def _due(options: CallOptions, now: float) -> float | None:
-    countdown = options.get("countdown")
-    if countdown is not None:
-        return now + countdown
-    eta = options.get("eta")
-    return _moment("eta", eta) if eta is not None else None
-
-
-def _expiry(options: CallOptions, task: Task[..., Any] | None, now: float) -> float | None:
-    expires = options.get("expires")
-    if expires is None and task is not None:
-        expires = task.expires
-    if expires is None:
-        return None
-    if isinstance(expires, timedelta):
-        return now + expires.total_seconds()
-    return now + expires if isinstance(expires, int | float) else _moment("expires", expires)
-
-
-def _moment(option: str, value: datetime | str) -> float:
-    try:
-        return to_timestamp(value)
-    except (TypeError, ValueError) as exc:
-        raise ImproperlyConfigured(
-            f"{option}={value!r} is no moment: give a datetime, or ISO 8601 text such as "
-            f"{datetime(2030, 1, 31, 12, tzinfo=UTC).isoformat()!r}"
-        ) from exc
 
 
 def _checked_priority(priority: int | None, name: str) -> int:

@@ -12,12 +12,16 @@ from taskq.backends.base import Outcome
 from taskq.context import running
 from taskq.exceptions import TaskRevokedError, TimeoutError
 from taskq.failure import describe, rebuild
+from taskq.serialization import compress, decompress
 
 if TYPE_CHECKING:
     from taskq.backends.base import Backend
     from taskq.serialization import SerializerRegistry
 
 R = TypeVar("R", covariant=True)
+
+_COMPRESSED = b"\0celery-compressed\0"
+"""How a compressed result begins, as Celery marks it; the content type follows."""
 
 
 class ResultCodec:
@@ -28,6 +32,8 @@ class ResultCodec:
         serializer: the setting ``result_serializer``.
         accept: content types that results may have.
         extended: keep name, arguments, worker, retries and queue as well.
+        compression: compress what is kept.
+        tracebacks: errors carry the worker's traceback as a note.
     """
 
     def __init__(
@@ -36,12 +42,16 @@ class ResultCodec:
         serializer: str,
         accept: frozenset[str],
         extended: bool = False,
+        compression: str | None = None,
+        tracebacks: bool = True,
     ) -> None:
         self._serializers = serializers
         self._serializer = serializer
         self._content_type = next(iter(serializers.content_types([serializer])))
         self._accept = accept
+        self._compression = compression
         self.extended = extended
+        self.tracebacks = tracebacks
 
     def encode(
         self,
@@ -81,7 +91,11 @@ class ResultCodec:
                 document["group_id"] = headers["group"]
             if headers.get("parent_id"):
                 document["parent_id"] = headers["parent_id"]
-        return Outcome(task_id, state, self._serializers.encode(document, self._serializer).body)
+        payload = self._serializers.encode(document, self._serializer).body
+        if self._compression:
+            compressed, content_type = compress(payload, self._compression)
+            payload = _COMPRESSED + content_type.encode() + b"\0" + compressed
+        return Outcome(task_id, state, payload)
 
     def _encodable(self, value: Any) -> bool:
         try:
@@ -96,9 +110,11 @@ class ResultCodec:
         Raises:
             DecodeError: the bytes are no result document.
         """
-        document = self._serializers.decode(
-            outcome.payload, self._content_type, "utf-8", self._accept
-        )
+        payload = outcome.payload
+        if payload.startswith(_COMPRESSED):
+            content_type, _, compressed = payload[len(_COMPRESSED) :].partition(b"\0")
+            payload = decompress(compressed, content_type.decode())
+        document = self._serializers.decode(payload, self._content_type, "utf-8", self._accept)
         return dict(document)
 
 
@@ -191,10 +207,22 @@ class AsyncResult(Generic[R]):
         return document
 
     def _value(self, document: dict[str, Any], propagate: bool) -> R:
-        value = _result_of(document)
+        value = self._result_of(document)
         if propagate and document["status"] in states.PROPAGATE_STATES:
             raise value
         return value  # type: ignore[no-any-return]  # the task's own type, checked at the call
+
+    def _result_of(self, document: Mapping[str, Any]) -> Any:
+        value = document.get("result")
+        status = document["status"]
+        if isinstance(value, BaseException):
+            return value
+        if status == states.REVOKED:
+            return TaskRevokedError(_first_argument(value) or "revoked")
+        if status in states.EXCEPTION_STATES and isinstance(value, Mapping):
+            traceback = document.get("traceback") if self._codec().tracebacks else None
+            return rebuild(dict(value), traceback)
+        return value
 
     def _document(self) -> dict[str, Any]:
         if self._final is not None:
@@ -221,7 +249,7 @@ class AsyncResult(Generic[R]):
     @property
     def result(self) -> Any:
         """The value, the exception, or what the task said of its progress; None so far."""
-        return _result_of(self._document())
+        return self._result_of(self._document())
 
     @property
     def info(self) -> Any:
@@ -346,16 +374,6 @@ class EagerResult(AsyncResult[R]):
 
     def forget(self) -> None:
         """There is nothing in a store to delete."""
-
-
-def _result_of(document: Mapping[str, Any]) -> Any:
-    value = document.get("result")
-    status = document["status"]
-    if status == states.REVOKED and not isinstance(value, BaseException):
-        return TaskRevokedError(_first_argument(value) or "revoked")
-    if status in states.EXCEPTION_STATES and isinstance(value, Mapping):
-        return rebuild(dict(value), document.get("traceback"))
-    return value
 
 
 def _first_argument(value: Any) -> Any:

@@ -272,6 +272,8 @@ class TaskQ(TaskMaker):
             self.conf.result_serializer,
             self.serializers.content_types([*names, self.conf.result_serializer]),
             self.conf.result_extended,
+            self.conf.result_compression,
+            self.conf.task_remote_tracebacks,
         )
 
     def AsyncResult(  # noqa: N802 - Celery's name

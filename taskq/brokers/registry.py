@@ -25,7 +25,7 @@ def make_broker(url: str, conf: Settings) -> Broker:
     if scheme == "sqlite":
         from taskq.brokers.sqlite import SqliteBroker
 
-        return SqliteBroker(url, timeout=conf.broker_connection_timeout)
+        return SqliteBroker(url, conf.broker_connection_timeout, conf.broker_transport_options)
     if scheme == "memory":
         from taskq.brokers.memory import MemoryBroker
 

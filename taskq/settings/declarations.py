@@ -33,14 +33,16 @@ class Declarations:
         "beside Celery.",
     )
     enable_utc: bool = setting(
-        True, "Times in messages are in UTC; otherwise they are in `timezone`."
+        True,
+        "Dates without a time zone are in UTC where `timezone` says nothing; otherwise in the "
+        "machine's own.",
     )
     imports: tuple[str, ...] = setting((), "Modules that a worker imports when it starts.")
     include: tuple[str, ...] = setting((), "More modules that a worker imports, after `imports`.")
     timezone: str | tzinfo | None = setting(
         None,
-        "Time zone of schedules and of dates without one: an IANA name or a tzinfo. None is "
-        "UTC, or the machine's with `enable_utc` off.",
+        "Time zone of dates without one (`eta`, `expires`): an IANA name or a tzinfo. None is UTC, "
+        "or the machine's own with `enable_utc` off.",
     )
 
     # Broker
@@ -178,7 +180,7 @@ class Declarations:
         "with WorkerLostError.",
     )
     task_remote_tracebacks: bool = setting(
-        False, "Errors raised by `get()` show the worker's traceback (needs tblib)."
+        True, "Errors raised by `get()` carry the worker's traceback as a note."
     )
     task_routes: Any = setting(
         None,
@@ -207,7 +209,9 @@ class Declarations:
     worker_hijack_root_logger: bool = setting(
         True, "Remove the handlers of the root logger when a worker sets up its log."
     )
-    worker_log_color: bool | None = setting(None, "Colours in the log. None is: on a terminal.")
+    worker_log_color: bool | None = setting(
+        None, "Colour log lines by level. None does if they go to a terminal."
+    )
     worker_log_format: str = setting(WORKER_LOG_FORMAT, "Format of log lines.")
     worker_max_memory_per_child: int | None = setting(
         None,

@@ -20,8 +20,9 @@ import random
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from taskq.exceptions import ImproperlyConfigured, OperationalError
@@ -93,13 +94,17 @@ class Database:
         url: ``sqlite:///relative.db`` or ``sqlite:////absolute.db``, with the options
             ``synchronous`` (off, normal, full, extra) and ``timeout``.
         timeout: seconds to wait for another process's transaction.
+        options: the URL's options, from the setting ``broker_transport_options``.
 
     Raises:
         ImproperlyConfigured: the URL names no file, or an option that does not exist.
     """
 
-    def __init__(self, url: str, timeout: float = 4.0) -> None:
-        self.path, options = parse_url(url)
+    def __init__(
+        self, url: str, timeout: float = 4.0, options: Mapping[str, Any] | None = None
+    ) -> None:
+        self.path, in_url = parse_url(url)
+        options = checked_options(url, {**(options or {}), **in_url})
         self._synchronous = options.get("synchronous", "normal").upper()
         self._timeout = float(options.get("timeout", timeout))
         self.wakeups = WakeUps(self.path)
@@ -227,7 +232,7 @@ def _create_schema(connection: sqlite3.Connection, path: str) -> None:
         raise
 
 
-def parse_url(url: str) -> tuple[str, dict[str, str]]:
+def parse_url(url: str) -> tuple[str, dict[str, Any]]:
     """The file that a ``sqlite:`` URL names, and its options.
 
     Raises:
@@ -240,7 +245,15 @@ def parse_url(url: str) -> tuple[str, dict[str, str]]:
             f"{url!r} names no file: write sqlite:///taskq.db for a file in the working "
             "directory, sqlite:////var/lib/taskq.db for an absolute path, or memory:// for tests"
         )
-    options = dict(parse_qsl(query))
+    return os.path.abspath(path), checked_options(url, dict(parse_qsl(query)))
+
+
+def checked_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a file, if there are such.
+
+    Raises:
+        ImproperlyConfigured: one of them does not exist, or cannot have that value.
+    """
     unknown = options.keys() - {"synchronous", "timeout"}
     if unknown:
         raise ImproperlyConfigured(
@@ -248,7 +261,7 @@ def parse_url(url: str) -> tuple[str, dict[str, str]]:
         )
     if options.get("synchronous", "normal") not in {"off", "normal", "full", "extra"}:
         raise ImproperlyConfigured(f"{url!r}: synchronous is one of off, normal, full and extra")
-    return os.path.abspath(path), options
+    return dict(options)
 
 
 def refuse_network_filesystem(path: str, mounts: str = "/proc/self/mounts") -> None:

@@ -14,6 +14,7 @@ from taskq import signals
 from taskq.brokers.base import Consumer, Delivery, Fate, Settlement
 from taskq.exceptions import OperationalError
 from taskq.worker.backlog import Backlog
+from taskq.worker.pool.base import Loss
 from taskq.worker.window import Window
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from taskq.worker.admission import Admission
     from taskq.worker.fates import Fates
     from taskq.worker.job import Job
-    from taskq.worker.pool.base import Loss, Pool
+    from taskq.worker.pool.base import Pool
     from taskq.worker.settler import Settler
 
 logger = logging.getLogger("taskq.worker")
@@ -60,6 +61,7 @@ class Dispatcher:
         self._changed = asyncio.Event()
         self._running = 0
         self._early = 0
+        self._aborted = False
         self._verbose = logger.isEnabledFor(logging.INFO)
         self.failure = ""
 
@@ -136,6 +138,10 @@ class Dispatcher:
 
     def has_room(self) -> None:
         """Offer waiting jobs to the pool."""
+        if self._aborted:
+            for job in self._backlog.drain():
+                settlement = self._fates.of_loss(job, Loss.UNSTARTED, "the worker was stopped")
+                self._settler.add(settlement, job)
         while self._backlog:
             head = self._backlog.head(_HEAD)
             if head[0].early and not head[0].acknowledged:
@@ -227,7 +233,14 @@ class Dispatcher:
             if job.acknowledged:
                 self._backlog.add(job)
             else:
+                job.early = False  # what is settled now is all of it
                 self._settler.add(Settlement(job.delivery, Fate.REQUEUE, unused=True), job)
+
+    def abort(self) -> None:
+        """Stop what is running, and hand all back; what is acknowledged has failed."""
+        self._aborted = True
+        self._pool.abort()
+        self.has_room()
 
     async def idle(self) -> None:
         """Wait until nothing is in flight any more."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskq import signals
 from taskq.brokers.memory import MemoryBroker
-from taskq.exceptions import ImproperlyConfigured
+from taskq.exceptions import ImproperlyConfigured, OperationalError
 from taskq.routing import Broadcast, Queue
 from taskq.worker.admission import Admission
 from taskq.worker.dispatcher import Dispatcher
@@ -102,6 +102,7 @@ class Worker:
         self._cold_requested = False
         self._stop: asyncio.Event | None = None
         self._cold: asyncio.Event | None = None
+        self._at_once: asyncio.Event | None = None
         self._ready = threading.Event()
 
     # Before the event loop
@@ -179,7 +180,7 @@ class Worker:
 
     async def _main(self, nursery: Nursery | None) -> int:
         self._loop = asyncio.get_running_loop()
-        self._stop, self._cold = asyncio.Event(), asyncio.Event()
+        self._stop, self._cold, self._at_once = asyncio.Event(), asyncio.Event(), asyncio.Event()
         if self._stop_requested:
             self._stop.set()
         pool = self._make_pool(nursery)
@@ -240,14 +241,18 @@ class Worker:
         # 4. What is still running is stopped, and goes back.
         if dispatcher.in_flight:
             logger.warning("%d unfinished tasks are given back", dispatcher.in_flight)
-            pool.abort()
+            dispatcher.abort()
         # 5. All of that is written; leases are kept until it is.
         status = await self._write_out(dispatcher, tasks)
         # 6. Only now the consumer closes, and the processes end.
         for name in ("leases", "settle", "cleanup"):
             await _cancel(tasks.pop(name))
         broken.cancel()
-        await consumer.close()
+        try:
+            await consumer.close()
+        except OperationalError as exc:
+            logger.error("cannot give back what was received, until its leases end: %s", exc)
+            status = 1
         await pool.stop()
         logger.info("%s stopped.", self.hostname)
         return status
@@ -266,10 +271,13 @@ class Worker:
 
     async def _write_out(self, dispatcher: Dispatcher, tasks: dict[str, asyncio.Task[None]]) -> int:
         """Wait until everything is settled; a third signal, or a dead settler, ends the wait."""
+        assert self._at_once is not None
         failure, dispatcher.failure = dispatcher.failure, ""
         idle = asyncio.create_task(dispatcher.idle())
-        await asyncio.wait([idle, tasks["settle"]], return_when=asyncio.FIRST_COMPLETED)
+        at_once = asyncio.create_task(self._at_once.wait())
+        await asyncio.wait([idle, at_once, tasks["settle"]], return_when=asyncio.FIRST_COMPLETED)
         await _cancel(idle)
+        at_once.cancel()
         if dispatcher.in_flight:
             logger.error(
                 "%d outcomes could not be written; their tasks run again when their leases end",
@@ -304,7 +312,10 @@ class Worker:
 
     def _on_signal(self, number: int) -> None:
         name = signal.Signals(number).name
-        if number == signal.SIGQUIT or self._stop_requested:
+        if self._cold_requested and self._at_once is not None:
+            logger.warning("%s: shutdown at once, what is not written yet is left behind", name)
+            self._at_once.set()
+        elif number == signal.SIGQUIT or self._stop_requested:
             logger.warning("%s: cold shutdown, what is running goes back", name)
             self.stop(cold=True)
         else:

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from taskq import TaskQ
 from taskq.exceptions import SoftTimeLimitExceeded
+from taskq.routing import Exchange, Queue
 
 
 def make_app() -> TaskQ:
     """An app on the memory broker; everything that it is asked for has to come from the parent."""
     app = TaskQ("pools", broker="memory://", backend="memory://", set_as_current=False)
+    app.conf.update(task_queues=[Queue("q"), Queue("listening", Exchange("things", "fanout"))])
     for function in (
         add, leave, kill_itself, fail, gated, noted, length, produce, pid, nap, async_nap,
         caught, swallowed, fork_and_die, short, coroutine, eat,
@@ -29,6 +31,10 @@ def make_app() -> TaskQ:
     @app.task(name="asked")
     def asked(task_id: str) -> str:
         return str(app.AsyncResult(task_id).get(timeout=30, disable_sync_subtasks=False))
+
+    @app.task(name="broadcast")
+    def broadcast(n: int) -> str:
+        return app.send_task("add", (n, n), exchange="things", routing_key="any").id
 
     @app.task(name="nowhere")
     def nowhere() -> None:

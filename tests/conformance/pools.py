@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +76,8 @@ def having(feature: str) -> pytest.MarkDecorator:
 class Bench:
     """A running pool, what it is to do, and what it has told."""
 
-    def __init__(self, app: TaskQ, pool: Pool) -> None:
+    def __init__(self, kind: PoolKind, app: TaskQ, pool: Pool) -> None:
+        self.kind = kind
         self.app = app
         self.pool = pool
         self.reports: dict[int, Report] = {}
@@ -142,6 +145,15 @@ class Bench:
         self.has_room()
         return jobs
 
+    def stop_giving(self) -> None:
+        """Keep back what the pool has not taken."""
+        self._waiting.clear()
+
+    def abort(self) -> None:
+        """Stop the pool at once, and give it nothing more."""
+        self.stop_giving()
+        self.pool.abort()
+
     @property
     def taken(self) -> int:
         """How many jobs the pool has and has not told of."""
@@ -157,6 +169,14 @@ class Bench:
     async def until_exists(self, *paths: Path) -> None:
         async with asyncio.timeout(PATIENCE):
             while not all(path.exists() for path in paths):
+                await asyncio.sleep(0.002)
+
+    async def all_started(self) -> None:
+        """Wait until the pool knows all its processes, if it has some."""
+        await self.run(self.job("add", 1, 2))
+        size = self.pool.size if self.kind.processes else 0
+        async with asyncio.timeout(PATIENCE):
+            while len(self.pool.pids()) < size:
                 await asyncio.sleep(0.002)
 
     async def ended(self, *jobs: Job) -> None:
@@ -198,26 +218,41 @@ def run(
     async def main() -> Bench:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: errors.append(context))
-        bench = Bench(app, make())
+        bench = Bench(kind, app, make())
         await bench.pool.start(bench)
         try:
             await scenario(bench)
         except BaseException:
-            bench.pool.abort()
+            bench.abort()
             raise
         finally:
             pids.update(bench.pool.pids())
             await bench.pool.stop()
         return bench
 
-    bench = asyncio.run(main())
+    with heard("taskq.worker") as warnings:
+        bench = asyncio.run(main())
     assert not errors, errors
+    assert not [line for line in warnings if "did not end" in line], warnings
     assert not bench.mistakes
     assert not bench.taken
     assert bench.pool.pids() == []
     assert not [pid for pid in pids if is_alive(pid)]
     wait_until(lambda: threading.active_count() == 1, PATIENCE, "the pool's threads to end")
     return bench
+
+
+@contextmanager
+def heard(name: str) -> Iterator[list[str]]:
+    """What a logger says while the block runs."""
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger(name).addHandler(handler)
+    try:
+        yield lines
+    finally:
+        logging.getLogger(name).removeHandler(handler)
 
 
 def is_alive(pid: int) -> bool:

@@ -107,6 +107,7 @@ def test_undecodable_jobs_are_reports(kind: PoolKind) -> None:
 def test_large_arguments_and_results(kind: PoolKind, size: int) -> None:
     async def scenario(bench: Bench) -> None:
         text = "x" * size
+        await bench.all_started()  # so that everything is open from now on
         descriptors = len(os.listdir("/proc/self/fd"))
         assert await bench.run(bench.job("length", text), bench.job("produce", size)) == [
             size,
@@ -161,6 +162,15 @@ def test_tasks_send_tasks(kind: PoolKind) -> None:
     run(kind, scenario)
 
 
+def test_tasks_send_tasks_to_exchanges(kind: PoolKind) -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.app.broker.declare(bench.app.queues())
+        (sent,) = await bench.run(bench.job("broadcast", 1))
+        assert [message.id for message in bench.app.broker.browse("listening", 10)] == [sent]
+
+    run(kind, scenario)
+
+
 def test_tasks_wait_for_results(kind: PoolKind) -> None:
     async def scenario(bench: Bench) -> None:
         job = bench.job("asked", "another")
@@ -188,11 +198,12 @@ def test_abort_gives_everything_back(kind: PoolKind, tmp_path: Path) -> None:
     gate, started = tmp_path / "gate", tmp_path / "started"
 
     async def scenario(bench: Bench) -> None:
-        jobs = [bench.job("gated", str(started), str(gate)) for _ in range(10)]
-        bench.give(*jobs)
+        await bench.all_started()
+        bench.reports.clear()
+        bench.give(*(bench.job("gated", str(started), str(gate)) for _ in range(10)))
         await bench.until_exists(started)
         taken = bench.taken
-        bench.pool.abort()
+        bench.abort()
         assert len(bench.losses) == taken
         assert {loss for loss, _ in bench.losses.values()} == {Loss.UNSTARTED}
         assert all(detail for _, detail in bench.losses.values())
@@ -204,3 +215,12 @@ def test_abort_gives_everything_back(kind: PoolKind, tmp_path: Path) -> None:
     assert not bench.reports
     if kind.processes:
         assert not gate.exists()
+
+
+def test_nothing_is_taken_after_an_abort(kind: PoolKind) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.run(bench.job("add", 1, 2))
+        bench.abort()
+        assert bench.pool.offer([bench.job("add", 1, 2)]) == 0
+
+    run(kind, scenario, size=kind.sizes[-1])

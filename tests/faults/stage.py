@@ -60,6 +60,8 @@ class WorkerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                # A group of its own, as a shell gives it one: Ctrl-C goes to all of it.
+                process_group=0,
                 env={
                     **os.environ,
                     "FAULTS_FOLDER": str(folder),

@@ -87,6 +87,16 @@ def _add_plain(app: TaskQ, journal: Journal, gates: Gates) -> None:
     app.task(name="hold")(hold)
     app.task(name="hold_early", acks_late=False)(hold)
 
+    @app.task(name="stumble", bind=True)
+    def stumble(self: Any, key: str) -> None:
+        """Fail; but the first delivery tells of its progress before, when it may."""
+        journal.write("start", key)
+        gates.pass_through(f"{key}-{self.request.deliveries}")
+        if self.request.deliveries == 1:
+            self.update_state(state="PROGRESS", meta={"percent": 50})
+            journal.write("progress", key)
+        raise ValueError("stumbled")
+
     @app.task(name="after")
     def after(value: Any, key: str) -> Any:
         """What follows another task."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from taskq.backends.sqlite import SqliteBackend
 from taskq.brokers.base import Broker, Consumer, DeadLetter, QueueDepth
@@ -24,10 +24,13 @@ class SqliteBroker(Broker):
     Args:
         url: the file, see `taskq.stores.sqlite.Database`.
         timeout: seconds to wait for another process's transaction.
+        options: more options of the file.
     """
 
-    def __init__(self, url: str, timeout: float = 4.0) -> None:
-        self.database = Database(url, timeout)
+    def __init__(
+        self, url: str, timeout: float = 4.0, options: Mapping[str, Any] | None = None
+    ) -> None:
+        self.database = Database(url, timeout, options)
 
     def publish(self, messages: Sequence[TaskMessage]) -> None:
         with self.database.write() as connection:

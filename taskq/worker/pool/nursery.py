@@ -149,6 +149,7 @@ def start_nursery(
         pid = _start_program(fresh)
     their_control.close()
     their_work.close()
+    slots.release_descriptor()
     control.setblocking(False)
     work.setblocking(False)
     return Nursery(pid, control, work, slots)

@@ -48,6 +48,10 @@ class SlotTable:
         self._words = memoryview(self._memory).cast("Q")
         self._times = memoryview(self._memory).cast("d")
 
+    def release_descriptor(self) -> None:
+        """Close the descriptor, once all who need it have the memory mapped."""
+        os.close(self.fd)
+
     def slot(self, index: int) -> Slot:
         """One child's place."""
         return Slot(self._memory, self._words, self._times, index)
