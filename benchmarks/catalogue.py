@@ -160,6 +160,16 @@ SUBJECTS: dict[str, Subject] = {
             application=_HUEY_APPLICATION.format(kind="SqliteHuey"),
         ),
         Subject(
+            name="huey-sqlite-nosync",
+            adapter="huey_adapter",
+            environment=_HUEY,
+            servers=(),
+            broker="sqlite:///{directory}/huey.db?fsync=off",
+            results="",
+            worker=_HUEY_WORKER,
+            application=_HUEY_APPLICATION.format(kind="SqliteHuey"),
+        ),
+        Subject(
             name="huey-redis",
             adapter="huey_adapter",
             environment=_HUEY,

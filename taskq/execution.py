@@ -106,7 +106,7 @@ class TaskRunner:
         try:
             task = self._app.tasks[message.task]
             request = self._open(message, queue, deliveries)
-        except (DecodeError, ContentDisallowed, InvalidTaskError) as exc:
+        except Exception as exc:  # whatever a sender can put into a message
             return self._undecodable(ticket, message, exc)
         return self.execute(ticket, task, request)[0]
 
@@ -123,6 +123,8 @@ class TaskRunner:
             args, kwargs, embed = content
             if type(kwargs) is not dict or type(args) not in _SEQUENCES:
                 raise TypeError("args must be a list and kwargs an object")
+            if type(embed) is not dict and embed is not None:
+                raise TypeError("embed must be an object")
         except (TypeError, ValueError) as exc:
             raise InvalidTaskError(
                 f"the body of a task must be [args, kwargs, embed], not "
@@ -158,8 +160,17 @@ class TaskRunner:
             The report, and the value or exception itself for callers in this process.
         """
         token = running.set(request)
-        started = time.perf_counter()
-        value: Any = None
+        try:
+            report, value = self._attempt(ticket, task, request, time.perf_counter())
+        finally:
+            running.reset(token)
+        if signals.task_postrun.receivers:
+            _signal(signals.task_postrun, task, request, retval=value, state=report.state)
+        return report, value
+
+    def _attempt(
+        self, ticket: int, task: Task[..., Any], request: Request, started: float
+    ) -> tuple[Report, Any]:
         try:
             if signals.task_prerun.receivers:
                 _signal(signals.task_prerun, task, request)
@@ -168,15 +179,15 @@ class TaskRunner:
             if task.handlers.before_start:
                 task.handlers.before_start(request.id, request.args, request.kwargs)
             value = self._invoke(task.run, request.args, request.kwargs)
-            report = self._succeeded(ticket, task, request, value, started)
-        except Exception as exc:
-            value = exc
-            report = self._ended_early(ticket, task, request, exc, started)
-        finally:
-            running.reset(token)
-        if signals.task_postrun.receivers:
-            _signal(signals.task_postrun, task, request, retval=value, state=report.state)
-        return report, value
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:  # asyncio.CancelledError is no Exception, and no exit
+            return self._ended_early(ticket, task, request, exc, started), exc
+        try:
+            return self._succeeded(ticket, task, request, value, started), value
+        except Exception as exc:  # the result, or what must follow, cannot be encoded
+            runtime = time.perf_counter() - started
+            return self._failed(ticket, task, request, exc, runtime), exc
 
     def _track(self, task: Task[..., Any], request: Request) -> None:
         """Tell that it has started, if anybody may read it."""

@@ -370,14 +370,12 @@ def _checked_priority(priority: int | None, name: str) -> int:
     return priority
 
 
-def _short_repr(value: Any) -> str:
+def _short_repr(value: Sequence[Any] | Mapping[str, Any]) -> str:
     """What logs show of the arguments; large ones are cut before they are formatted."""
-    items = value.values() if isinstance(value, Mapping) else value
-    if len(value) <= 16 and all(
-        type(item) in _SMALL or (type(item) is str and len(item) < 256) for item in items
-    ):
+    items = value.values() if type(value) is dict else value
+    if len(value) <= 16 and _SMALL.issuperset(map(type, items)):
         return repr(value)
-    # reprlib is imported here since most calls have few and small arguments.
+    # reprlib is imported here since many calls have few and small arguments.
     import reprlib
 
     shorten = reprlib.Repr()

@@ -17,13 +17,14 @@ from benchmarks.marks import Marks
 setup = Setup.from_environ()
 marks = Marks(setup.marks)
 if setup.broker.startswith("sqlite:///"):
-    # huey flushes to disk at each commit or never. taskq's broker flushes at checkpoints: "never"
-    # is the nearer of the two, by far the faster one, and survives the death of a process as well.
+    # As it comes, huey has SQLite flush to disk at each commit; `fsync=False` never flushes.
+    # taskq's broker flushes at checkpoints, between the two. All survive the death of a process.
+    path, _, option = setup.broker.removeprefix("sqlite:///").partition("?")
     huey = SqliteHuey(
         setup.queue,
-        filename=setup.broker.removeprefix("sqlite:///"),
+        filename=path,
         results=setup.keep_results,
-        fsync=False,
+        fsync=False if option == "fsync=off" else None,
     )
 else:
     huey = RedisHuey(

@@ -2,7 +2,8 @@
 
 A store keeps bytes under task ids and tells whoever waits.  What the bytes mean is the
 business of `taskq.result`; a store only knows the state's name, so that it never
-overwrites SUCCESS (a task that ran twice has one result: the first).
+overwrites SUCCESS (a task that ran twice has one result: the first), nor how a task has
+ended by how far a run of it is that nobody waits for any more.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import msgspec
+
+from taskq import states
 
 
 class Outcome(msgspec.Struct, array_like=True, gc=False):
@@ -27,6 +30,13 @@ class Outcome(msgspec.Struct, array_like=True, gc=False):
     payload: bytes
 
 
+def supersedes(state: str, known: str) -> bool:
+    """May an outcome in this state take the place of one in the state `known`?"""
+    if known not in states.READY_STATES:
+        return True
+    return known != states.SUCCESS and state in states.READY_STATES
+
+
 class Backend(ABC):
     """Where outcomes live.  All methods may be called from any thread.
 
@@ -41,7 +51,7 @@ class Backend(ABC):
     def store(self, outcomes: Sequence[Outcome]) -> None:
         """Keep outcomes and wake whoever waits for them; one round trip for all.
 
-        A SUCCESS that is already there stays.
+        What is there stays unless the new outcome `supersedes` it.
 
         Raises:
             OperationalError: the store cannot be reached; nothing was written.

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from taskq import states
-from taskq.backends.base import Backend, Outcome
+from taskq.backends.base import Backend, Outcome, supersedes
 
 
 class MemoryBackend(Backend):
@@ -29,7 +29,7 @@ class MemoryBackend(Backend):
             for outcome in outcomes:
                 known = self._outcomes.get(outcome.task_id)
                 if known is not None:
-                    if known[1].state == states.SUCCESS and known[0] > now:
+                    if known[0] > now and not supersedes(outcome.state, known[1].state):
                         continue
                     del self._outcomes[outcome.task_id]
                 self._outcomes[outcome.task_id] = (expires, outcome)

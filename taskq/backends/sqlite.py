@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
     from taskq.backends.waiting import Waiters
 
+# `taskq.backends.base.supersedes`, in SQL.
+_READY = ",".join(f"'{state}'" for state in sorted(states.READY_STATES))
+_SUPERSEDES = (
+    f"(results.state NOT IN ({_READY})"
+    f" OR (results.state <> '{states.SUCCESS}' AND excluded.state IN ({_READY})))"
+)
 _ROWS = 100
 """Rows a statement: enough to make the statement's own cost vanish, few enough to cache."""
 
@@ -56,7 +62,7 @@ class SqliteBackend(Backend):
                 + ",".join(["(?,?,?,?)"] * len(rows))
                 + " ON CONFLICT (task_id) DO UPDATE SET state = excluded.state,"
                 " expires = excluded.expires, payload = excluded.payload"
-                " WHERE results.state <> 'SUCCESS' OR results.expires BETWEEN 1 AND ?",
+                f" WHERE {_SUPERSEDES} OR results.expires BETWEEN 1 AND ?",
                 (*values, int(now)),
             )
 

@@ -45,7 +45,7 @@ class Signature(dict[str, Any]):
         immutable: bool = False,
         app: TaskQ | None = None,
     ) -> None:
-        if isinstance(task, Mapping):
+        if isinstance(task, dict):
             super().__init__(task)
             self["args"] = tuple(self.get("args") or ())
             self["kwargs"] = dict(self.get("kwargs") or {})

@@ -56,6 +56,6 @@ def _warn(app: TaskQ, name: str) -> None:
     # difflib is imported here since only mistakes need it.
     from difflib import get_close_matches
 
-    near = " or ".join(map(repr, get_close_matches(name, app.tasks, n=2)))
-    hint = f"did you mean {near}?" if near else "`taskq list tasks` shows those that it has."
-    click.echo(f"warning: the app has no task {name!r}; it is sent all the same. {hint}", err=True)
+    near = get_close_matches(name, app.tasks, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "see `taskq list tasks`."
+    click.echo(f"warning: the app has no task {name!r}: {hint} It is sent all the same.", err=True)

@@ -66,9 +66,7 @@ class CommandLine(Group):
             raise click.exceptions.Exit(130) from None
 
 
-@click.group(
-    "taskq", cls=CommandLine, epilog="`taskq COMMAND --help` explains one command; see also -A."
-)
+@click.group("taskq", cls=CommandLine)
 def cli() -> None:
     """A distributed task queue."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,7 @@ class Session:
             app: TaskQ = find_app(app_spec)
             self._apply(app)
             app.load_modules()
+        click.get_current_context().call_on_close(app.close)
         return app
 
     def any_app(self) -> TaskQ:
@@ -78,6 +80,7 @@ class Session:
         with user_code("--config"):
             app = TaskQ("taskq")
             self._apply(app)
+        click.get_current_context().call_on_close(app.close)
         return app
 
     def connected_app(self) -> TaskQ:
@@ -110,6 +113,12 @@ class Session:
                 os.chdir(self.workdir)
             except OSError as exc:
                 raise Misuse(f"--workdir {self.workdir}: {exc.strerror}") from exc
+        try:
+            here = os.getcwd()
+        except FileNotFoundError as exc:
+            raise Misuse("the working folder has been deleted: go to one that exists") from exc
+        if here not in sys.path:
+            sys.path.insert(0, here)
         if self.config:
             # Apps that say nothing of their own read it when they are made, in children too.
             os.environ["TASKQ_CONFIG_MODULE"] = self.config

@@ -11,6 +11,8 @@ How the file is used, and why:
   ``busy_timeout`` sleeps ever longer and starves a producer beside a busy worker.
 * No connection survives a fork: the child must not even close it
   (https://www.sqlite.org/howtocorrupt.html, 2.6).
+* No connection survives its file: one whose file was deleted or replaced would go on
+  reading and writing what nobody else can see.
 """
 
 from __future__ import annotations
@@ -87,6 +89,12 @@ CREATE INDEX results_expires ON results (expires) WHERE expires > 0;
 _NETWORK_FILESYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs"}
 
 
+class _Connection(sqlite3.Connection):
+    """A connection that knows which file it has opened."""
+
+    file: tuple[int, int] | None = None
+
+
 class Database:
     """A pool of connections to one file, safe to use from any thread and after fork.
 
@@ -108,9 +116,9 @@ class Database:
         self._synchronous = options.get("synchronous", "normal").upper()
         self._timeout = float(options.get("timeout", timeout))
         self.wakeups = WakeUps(self.path)
-        self._idle: deque[sqlite3.Connection] = deque()
+        self._idle: deque[_Connection] = deque()
         self._pid = os.getpid()
-        self._inherited: list[deque[sqlite3.Connection]] = []
+        self._inherited: list[deque[_Connection]] = []
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -149,18 +157,21 @@ class Database:
             self._idle.pop().close()
         self.wakeups.close()
 
-    def _acquire(self) -> sqlite3.Connection:
+    def _acquire(self) -> _Connection:
         if self._pid != os.getpid():
             # Kept for ever: to close a parent's connection in a child breaks its locks.
             self._inherited.append(self._idle)
             self._idle = deque()
             self._pid = os.getpid()
+        file = _identity(self.path)
         try:
-            return self._idle.pop()
+            while (connection := self._idle.pop()).file != file:
+                connection.close()
+            return connection
         except IndexError:
             return self._connect()
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self) -> _Connection:
         refuse_network_filesystem(self.path)
         try:
             connection = sqlite3.connect(
@@ -169,6 +180,7 @@ class Database:
                 isolation_level=None,
                 check_same_thread=False,
                 cached_statements=512,
+                factory=_Connection,
             )
         except sqlite3.Error as exc:
             raise explain(exc, self.path) from exc
@@ -179,6 +191,7 @@ class Database:
             if isinstance(exc, sqlite3.Error):
                 raise explain(exc, self.path) from exc
             raise
+        connection.file = _identity(self.path)
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
@@ -211,6 +224,15 @@ class Database:
                     raise
             # 0.2 to 1 ms: as long as a usual transaction, random so that nobody starves.
             time.sleep(random.uniform(0.0002, 0.001))
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Device and inode of the file that has this name now."""
+    try:
+        info = os.stat(path)
+    except OSError:
+        return None
+    return info.st_dev, info.st_ino
 
 
 def _create_schema(connection: sqlite3.Connection, path: str) -> None:

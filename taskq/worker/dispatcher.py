@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskq.worker")
 
-_HEAD = 48
+_HEAD = 64
 _FETCH = 256
 """Deliveries fetched at a time: more would keep the loop from answering the children."""
 _PAUSE = 1.0

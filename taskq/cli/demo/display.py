@@ -26,7 +26,7 @@ class Display(Protocol):
 
 
 class Lines:
-    """A line for each change of a scene's state."""
+    """A line for each milestone of a scene."""
 
     def __init__(self) -> None:
         self._start = time.monotonic()
@@ -35,11 +35,10 @@ class Lines:
     def show(self, scenes: Sequence[Scene]) -> None:
         """Write what has changed."""
         for scene in scenes:
-            # A countdown or a share that is done changes at every look; not worth a line.
-            if self._shown.get(scene.title) != scene.state:
-                self._shown[scene.title] = scene.state
+            if self._shown.get(scene.title) != scene.milestone:
+                self._shown[scene.title] = scene.milestone
                 elapsed = time.monotonic() - self._start
-                click.echo(f"{elapsed:5.1f} s  {scene.title:<27}  {scene.state:<9}  {scene.note()}")
+                click.echo(f"{elapsed:4.1f} s  {scene.title:<26}  {scene.state:<8}  {scene.note()}")
 
     def __enter__(self) -> Self:
         return self
@@ -89,12 +88,13 @@ class LiveTable:
 
 def _table(scenes: Sequence[Scene]) -> Table:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("", "", "", box=None, show_header=False, pad_edge=False)
     colors = {"done": "green", "wrong": "red", "waiting": "dim", "retry": "yellow"}
     for scene in scenes:
-        color = colors.get(scene.state, "cyan")
-        table.add_row(scene.title, f"[{color}]{scene.state}[/]", scene.note())
+        state = Text(scene.state, colors.get(scene.state, "cyan"))
+        table.add_row(scene.title, state, Text(scene.note()))
     return table
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -40,11 +41,6 @@ class DemoWorker:
                 process_group=0,
             )
 
-    @property
-    def pid(self) -> int:
-        """Its process."""
-        return self._process.pid
-
     def check(self) -> None:
         """Raise if it has ended.
 
@@ -55,10 +51,10 @@ class DemoWorker:
             log = self._log.read_text(encoding="utf-8", errors="replace")
             raise Failure(f"the worker has ended with status {self._process.returncode}", log)
 
-    def stop(self) -> int | None:
-        """Ask it to stop; its exit status, or None if it had to be killed."""
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int | None:
+        """Ask it to stop; its exit status, or None if it does not."""
         if self._process.poll() is None:
-            self._process.terminate()
+            self._process.send_signal(how)
         try:
             return self._process.wait(_STOP_WITHIN)
         except subprocess.TimeoutExpired:
@@ -68,6 +64,7 @@ class DemoWorker:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self.stop()
+        # Nobody waits for tasks that are still running now.
+        self.stop(signal.SIGQUIT)
         self._process.kill()
         self._process.wait()

@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskq.worker")
 
-BUNDLE = 32
-"""Short tasks in one packet at most."""
 ALONE_FROM = 3
 """From this delivery on a message travels alone: it may be what kills its process."""
 _REPORTS = 0xDD
@@ -139,9 +137,10 @@ class PreforkPool(Pool):
     def offer(self, jobs: Sequence[Job]) -> int:
         taken = 0
         while taken < len(jobs) and not self._stopping:
-            short = self._pace.is_short(jobs[taken].task.name)
-            # Long tasks only when a child is idle; short ones keep two packets in reach.
-            if self._packets >= self._processes * (3 if short else 1):
+            name = jobs[taken].task.name
+            short = self._pace.is_short(name)
+            # Long tasks only when a child is idle; of short ones a little lies in reach.
+            if self._packets >= self._processes * (self._pace.packets(name) if short else 1):
                 break
             bundle = self._bundle(jobs, taken) if short else jobs[taken : taken + 1]
             packet = _encode((short, [job.work_item for job in bundle]))
@@ -171,7 +170,7 @@ class PreforkPool(Pool):
     def _bundle(self, jobs: Sequence[Job], start: int) -> Sequence[Job]:
         """The jobs of the next packet, all of one short task."""
         task, size, end = jobs[start].task, 0, start
-        for job in jobs[start : start + BUNDLE]:
+        for job in jobs[start : start + self._pace.bundle(task.name)]:
             delivery = job.delivery
             size += len(delivery.packed)
             if job.task is not task or size > LARGE or delivery.deliveries >= ALONE_FROM:
