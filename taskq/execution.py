@@ -21,14 +21,13 @@ from taskq.brokers.base import Fate
 from taskq.canvas import Signature, chain
 from taskq.context import running
 from taskq.exceptions import (
-    ContentDisallowed,
-    DecodeError,
+    EncodeError,
     Ignore,
     InvalidTaskError,
     Reject,
     Retry,
 )
-from taskq.failure import ExceptionInfo
+from taskq.failure import ExceptionInfo, safe_repr
 from taskq.message import TaskMessage, step_id
 from taskq.request import Request
 from taskq.serialization import decompress
@@ -149,7 +148,7 @@ class TaskRunner:
             outcome=self._app.result_codec.encode(
                 message.id, states.FAILURE, exc, info.traceback, message.headers
             ),
-            text=repr(exc),
+            text=safe_repr(exc),
             reason=f"{type(exc).__name__}: {exc}",
         )
 
@@ -239,19 +238,20 @@ class TaskRunner:
         headers = request.headers
         if not codec.extended:
             return codec.encode(headers["id"], state, value, traceback, headers)
-        return codec.encode(
-            headers["id"],
-            state,
-            value,
-            traceback,
-            headers,
-            name=task.name,
-            args=request.args,
-            kwargs=request.kwargs,
-            worker=self._hostname,
-            retries=request.retries,
-            queue=request.queue,
-        )
+        more = {
+            "name": task.name,
+            "args": request.args,
+            "kwargs": request.kwargs,
+            "worker": self._hostname,
+            "retries": request.retries,
+            "queue": request.queue,
+        }
+        try:
+            return codec.encode(headers["id"], state, value, traceback, headers, **more)
+        except EncodeError:
+            # Arguments that the result serializer cannot carry are kept as logs show them.
+            more["args"], more["kwargs"] = headers.get("argsrepr"), headers.get("kwargsrepr")
+        return codec.encode(headers["id"], state, value, traceback, headers, **more)
 
     def _next_steps(self, request: Request, value: Any) -> list[TaskMessage]:
         """The messages of callbacks and of the chain's next step."""
@@ -294,7 +294,12 @@ class TaskRunner:
     # It raised
 
     def _ended_early(
-        self, ticket: int, task: Task[..., Any], request: Request, exc: Exception, started: float
+        self,
+        ticket: int,
+        task: Task[..., Any],
+        request: Request,
+        exc: BaseException,
+        started: float,
     ) -> Report:
         runtime = time.perf_counter() - started
         if isinstance(exc, Ignore):
@@ -317,7 +322,12 @@ class TaskRunner:
         return Report(ticket, fate, states.REJECTED, runtime, text=repr(exc), reason=reason)
 
     def _retry_by_itself(
-        self, ticket: int, task: Task[..., Any], request: Request, exc: Exception, runtime: float
+        self,
+        ticket: int,
+        task: Task[..., Any],
+        request: Request,
+        exc: BaseException,
+        runtime: float,
     ) -> Report:
         options = dict(task.retry_kwargs)
         if "countdown" not in options and "eta" not in options:
@@ -349,17 +359,22 @@ class TaskRunner:
         return report
 
     def _failed(
-        self, ticket: int, task: Task[..., Any], request: Request, exc: Exception, runtime: float
+        self,
+        ticket: int,
+        task: Task[..., Any],
+        request: Request,
+        exc: BaseException,
+        runtime: float,
     ) -> Report:
         info = ExceptionInfo(exc)
-        report = Report(ticket, Fate.DONE, states.FAILURE, runtime, text=repr(exc))
+        report = Report(ticket, Fate.DONE, states.FAILURE, runtime, text=safe_repr(exc))
         if not isinstance(exc, task.throws):
             report.traceback = info.traceback
         conf = self._app.conf
         acks = conf.task_acks_on_failure if task.acks_on_failure is None else task.acks_on_failure
         if not acks:
             report.fate = Fate.DEAD
-            report.reason = f"it failed, and acks_on_failure is off: {exc!r}"
+            report.reason = f"it failed, and acks_on_failure is off: {report.text}"
         keeps_errors = task.store_errors_even_if_ignored
         if keeps_errors is None:
             keeps_errors = conf.task_store_errors_even_if_ignored
@@ -382,23 +397,31 @@ class TaskRunner:
         _guarded(task.handlers.after_return, states.FAILURE, exc, *args)
         return report
 
-    def _errbacks(self, request: Request, exc: Exception, info: ExceptionInfo) -> list[TaskMessage]:
+    def _errbacks(
+        self, request: Request, exc: BaseException, info: ExceptionInfo
+    ) -> list[TaskMessage]:
         """Call or send what was linked as errback.
 
         As in Celery, one that is known here and takes several arguments is called at once
         with (request, exc, traceback); others are sent with the id of the failed task.
         """
-        messages = []
+        messages: list[TaskMessage] = []
         for number, document in enumerate(request.errbacks or ()):
-            signature = Signature.from_dict(document, self._app)
-            task = self._app.tasks.get(signature.task)
-            if task is not None and not signature.immutable and task.takes_several():
-                _guarded(task.run, request, exc, info.traceback, **signature.kwargs)
-            elif request.is_eager:
-                _guarded(signature.apply, (request.id,))
-            else:
-                step = f"errback-{number}"
-                messages.append(self._step(request, step, document, (request.id,)))
+            try:
+                signature = Signature.from_dict(document, self._app)
+                task = self._app.tasks.get(signature.task)
+                if task is not None and not signature.immutable and task.takes_several():
+                    args, kwargs, _ = signature.merge((request, exc, info.traceback))
+                    task.run(*args, **kwargs)
+                elif request.is_eager:
+                    signature.apply((request.id,))
+                else:
+                    step = f"errback-{number}"
+                    messages.append(self._step(request, step, document, (request.id,)))
+            except Exception:
+                logger.exception(
+                    "errback %s of task %s[%s] failed", document, request.task, request.id
+                )
         return messages
 
 
@@ -413,7 +436,7 @@ def call(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     return value
 
 
-def _retries_by_itself(task: Task[..., Any], exc: Exception) -> bool:
+def _retries_by_itself(task: Task[..., Any], exc: BaseException) -> bool:
     return (
         bool(task.autoretry_for)
         and isinstance(exc, task.autoretry_for)
@@ -438,8 +461,5 @@ def _guarded(function: Callable[..., Any] | None, *args: Any, **kwargs: Any) -> 
 
 
 def _short(value: Any, size: int) -> str:
-    try:
-        text = repr(value)
-    except Exception as exc:
-        return f"<unprintable {type(value).__name__}: {exc!r}>"
+    text = safe_repr(value)
     return text if len(text) <= size else text[: size - 3] + "..."

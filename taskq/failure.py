@@ -40,6 +40,14 @@ def _strip(exception: BaseException) -> BaseException:
     return exception.with_traceback(frame) if frame is not None else exception
 
 
+def safe_repr(value: object) -> str:
+    """The `repr` of a value, or why there is none."""
+    try:
+        return repr(value)
+    except Exception as exc:
+        return f"<unprintable {type(value).__name__}: {type(exc).__name__}>"
+
+
 def describe(exception: BaseException, encodable: Callable[[Any], bool]) -> dict[str, Any]:
     """The stored form of an exception.
 
@@ -51,7 +59,7 @@ def describe(exception: BaseException, encodable: Callable[[Any], bool]) -> dict
     kind = type(exception)
     return {
         "exc_type": kind.__qualname__,
-        "exc_message": [arg if encodable(arg) else repr(arg) for arg in exception.args],
+        "exc_message": [arg if encodable(arg) else safe_repr(arg) for arg in exception.args],
         "exc_module": kind.__module__,
     }
 

@@ -190,6 +190,8 @@ class Producer:
         ignore = options.get("ignore_result")
         if ignore is None and task is not None:
             ignore = task.ignore_result
+        if ignore is None and (task is not None or conf.task_ignore_result):
+            ignore = conf.task_ignore_result  # otherwise the worker decides, who knows the task
         headers: dict[str, Any] = {
             **(options.get("headers") or {}),
             "lang": "py",
@@ -207,7 +209,7 @@ class Producer:
             "argsrepr": _short_repr(args),
             "kwargsrepr": _short_repr(kwargs),
             "origin": self._sender(),
-            "ignore_result": bool(conf.task_ignore_result if ignore is None else ignore),
+            "ignore_result": ignore,
             "replaced_task_nesting": 0,
             "stamped_headers": None,
             "stamps": {},

@@ -32,13 +32,16 @@ class Failure(click.ClickException):
     def __init__(self, message: str, details: str = "") -> None:
         super().__init__(message)
         self.details = details
+        # Asked for now: when it is shown, no command is running any more.
+        ctx = click.get_current_context(silent=True)
+        self._color = ctx.color if ctx is not None else None
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Write it to standard error."""
         stream = file or sys.stderr
         click.echo(self.details, file=stream, nl=False)
         label = click.style("Error:", fg="red")
-        click.echo(f"{label} {self.message}", file=stream, color=self.show_color)
+        click.echo(f"{label} {self.message}", file=stream, color=self._color)
 
 
 class Misuse(Failure):

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 @click.option("--wait", type=seconds, metavar="SECONDS", help="Wait so long for it to end.")
 @pass_session
 def result(session: Session, /, task_id: str, traceback: bool, wait: float | None) -> None:
-    """Print the result of the task ID: text as it is, other values as JSON.
+    """Print the result of the task ID.
 
-    The exit status is 0 if it has succeeded, and 1 if it has failed or not ended.
+    Text is printed as it is, other values as JSON. The exit status is 0 if the task has succeeded,
+    and 1 if it has failed or not ended.
     """
     found = session.connected_app().AsyncResult(task_id)
     if wait is not None:

@@ -7,8 +7,11 @@ into an anonymous file (memfd) and passes that along.
 from __future__ import annotations
 
 import array
+import fcntl
 import os
 import socket
+import struct
+import termios
 
 LARGE = 64 * 1024
 """Bytes above which a packet travels as a file descriptor."""
@@ -72,3 +75,9 @@ def _read(descriptors: bytes) -> bytes:
     with os.fdopen(fds[0], "rb") as file:
         file.seek(0)
         return file.read()
+
+
+def unread(sock: socket.socket) -> int:
+    """Memory held by packets that nobody has taken (SIOCOUTQ, unix(7)); 0 if there are none."""
+    buffer = fcntl.ioctl(sock, termios.TIOCOUTQ, struct.pack("i", 0))
+    return int(struct.unpack("i", buffer)[0])

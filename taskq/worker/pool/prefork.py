@@ -10,13 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import logging
-import os
 import signal
-import socket
-import struct
-import termios
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,15 +22,15 @@ import msgspec
 from taskq.backends.base import Outcome
 from taskq.execution import Report
 from taskq.worker.pool.base import Loss, Pool, PoolEvents
+from taskq.worker.pool.handle import ChildHandle, how_it_ended
 from taskq.worker.pool.nursery import Exited, Nursery
 from taskq.worker.pool.pace import Pace
-from taskq.worker.pool.packets import LARGE, Receiver, send
+from taskq.worker.pool.packets import LARGE, Receiver, send, unread
 from taskq.worker.pool.relay import Relay
 from taskq.worker.pool.watch import Watch
 
 if TYPE_CHECKING:
     from taskq.worker.job import Job
-    from taskq.worker.pool.slots import Slot
 
 logger = logging.getLogger("taskq.worker")
 
@@ -53,27 +48,6 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_reports = msgspec.msgpack.Decoder(list[Report]).decode
 _decode_state = msgspec.msgpack.Decoder(tuple[str, int, Outcome]).decode
 _decode_kind = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
-
-
-@dataclass(slots=True, eq=False)
-class _Child:
-    """The parent's view of a child."""
-
-    slot: Slot
-    answers: socket.socket
-    receiver: Receiver
-    pid: int = 0
-    pidfd: int = -1
-    spawned: float = 0.0
-    killed: bool = False
-
-    def signal(self, number: int) -> None:
-        """Send a signal to this very process, even if its pid is in use again."""
-        if self.pidfd >= 0:
-            try:
-                signal.pidfd_send_signal(self.pidfd, number)
-            except ProcessLookupError:
-                pass  # it has ended by itself
 
 
 @dataclass(slots=True, eq=False)
@@ -97,8 +71,8 @@ class PreforkPool(Pool):
         self._nursery = nursery
         self._processes = processes
         self._relay = relay
-        self._children: dict[int, _Child] = {}  # by slot
-        self._by_pid: dict[int, _Child] = {}
+        self._children: dict[int, ChildHandle] = {}  # by slot
+        self._by_pid: dict[int, ChildHandle] = {}
         self._jobs: dict[int, tuple[Job, _Packet]] = {}  # by ticket
         self._packets = 0
         self._watched = 0
@@ -128,7 +102,7 @@ class PreforkPool(Pool):
         slot.clear()
         answers = self._nursery.spawn(index)
         answers.setblocking(False)
-        child = _Child(slot, answers, Receiver(answers), spawned=time.monotonic())
+        child = ChildHandle(slot, answers, Receiver(answers))
         self._children[index] = child
         self._loop.add_reader(answers.fileno(), self._on_answers, child)
 
@@ -184,12 +158,12 @@ class PreforkPool(Pool):
 
     # Taking answers
 
-    def _on_answers(self, child: _Child) -> None:
+    def _on_answers(self, child: ChildHandle) -> None:
         """Read all that a child has sent."""
         self._read(child)
         self._events.has_room()
 
-    def _read(self, child: _Child) -> None:
+    def _read(self, child: ChildHandle) -> None:
         while True:
             try:
                 packet = child.receiver.receive()
@@ -221,7 +195,7 @@ class PreforkPool(Pool):
         self._watched -= packet.watched
         return job
 
-    def _answer(self, child: _Child, packet: bytes) -> None:
+    def _answer(self, child: ChildHandle, packet: bytes) -> None:
         kind = msgspec.msgpack.decode(_decode_kind(packet)[0])
         if kind == "state":
             _, ticket, outcome = _decode_state(packet)
@@ -250,14 +224,14 @@ class PreforkPool(Pool):
         # Until all that matters is seen running, look often.
         return min(pause, _LOOK) if seen < self._watched else pause
 
-    def _rescue(self, child: _Child) -> None:
+    def _rescue(self, child: ChildHandle) -> None:
         """Take the reports that a child holds while it is busy for longer than expected."""
         held = child.slot.held()
         if held is not None:
             self._take(_decode_reports(held))
             self._events.has_room()
 
-    def _enforce(self, child: _Child, job: Job, running: float) -> float:
+    def _enforce(self, child: ChildHandle, job: Job, running: float) -> float:
         """Apply time limits; tells in how many seconds the next one ends."""
         pause = 1.0
         if job.hard_limit is not None:
@@ -276,7 +250,7 @@ class PreforkPool(Pool):
                 pause = min(pause, left)
         return max(pause, 0.001)
 
-    def _kill(self, child: _Child, job: Job) -> None:
+    def _kill(self, child: ChildHandle, job: Job) -> None:
         if not child.killed:
             logger.error("Hard time limit (%ss) exceeded for %s", job.hard_limit, job.label)
             job.timed_out = child.killed = True
@@ -314,28 +288,29 @@ class PreforkPool(Pool):
         self._read(child)
         self._rescue(child)
         self._close(child)
+        worked = child.slot.taken[0] > 0
         self._account_for(child, event.status)
         if self._stopping:
             if not self._children:
                 self._all_gone.set()
             return
-        short_lived = time.monotonic() - child.spawned < _RESPAWN_DELAY
-        delay = _RESPAWN_DELAY if short_lived and event.status and not child.killed else 0.0
+        delay = 0.0
+        if event.status and not worked and not child.killed:
+            # One that cannot even start would be started again in a tight loop.
+            logger.error("a child did not start: %s", how_it_ended(child.pid, event.status))
+            delay = _RESPAWN_DELAY
         self._loop.call_later(delay, self._spawn, child.slot.index)
         self._find_lost(set(self._jobs), set())
         self._events.has_room()
 
-    def _close(self, child: _Child) -> None:
+    def _close(self, child: ChildHandle) -> None:
         self._loop.remove_reader(child.answers.fileno())
-        child.answers.close()
-        if child.pidfd >= 0:
-            os.close(child.pidfd)
-            child.pidfd = -1
+        child.close()
         del self._children[child.slot.index]
 
-    def _account_for(self, child: _Child, status: int) -> None:
+    def _account_for(self, child: ChildHandle, status: int) -> None:
         """Tell what became of the jobs that a dead child had."""
-        detail = _how_it_ended(child.pid, status)
+        detail = how_it_ended(child.pid, status)
         running = child.slot.ticket
         first, last = child.slot.taken
         for ticket in range(first, last + 1) if first else ():
@@ -372,7 +347,7 @@ class PreforkPool(Pool):
         suspects &= self._jobs.keys()
         if not suspects:
             return
-        if _unread(self._nursery.work) == 0:
+        if unread(self._nursery.work) == 0:
             newest = max(suspects)
         now_missing = {ticket for ticket in suspects if ticket <= newest}
         for ticket in sorted(now_missing & missing):
@@ -424,16 +399,3 @@ class PreforkPool(Pool):
 
 def _is_limited(job: Job) -> bool:
     return job.soft_limit is not None or job.hard_limit is not None
-
-
-def _unread(sock: socket.socket) -> int:
-    """Memory held by packets that nobody has taken (SIOCOUTQ, unix(7)); 0 if there are none."""
-    buffer = fcntl.ioctl(sock, termios.TIOCOUTQ, struct.pack("i", 0))
-    return int(struct.unpack("i", buffer)[0])
-
-
-def _how_it_ended(pid: int, status: int) -> str:
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        return f"process {pid} was killed by signal {number} ({signal.Signals(number).name})"
-    return f"process {pid} exited with status {os.waitstatus_to_exitcode(status)}"
