@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("taskq.task")
 
 _SEQUENCES = (list, tuple)
+_STEPS = ("callbacks", "errbacks", "chain")
+_LISTS = frozenset({list, type(None)})
 Invoke = Callable[[Callable[..., Any], Any, Any], Any]
 
 
@@ -124,6 +126,9 @@ class TaskRunner:
                 raise TypeError("args must be a list and kwargs an object")
             if type(embed) is not dict and embed is not None:
                 raise TypeError("embed must be an object")
+            for name in _STEPS:
+                if embed and type(embed.get(name)) not in _LISTS:
+                    raise TypeError(f"{name} must be a list")
         except (TypeError, ValueError) as exc:
             raise InvalidTaskError(
                 f"the body of a task must be [args, kwargs, embed], not "

@@ -68,8 +68,8 @@ def rebuild(document: dict[str, Any], remote_traceback: str | None = None) -> Ba
     """The exception that `describe` has described.
 
     Only classes of modules that this process has imported already are used: a name that
-    comes from outside never makes it import anything.  Others become a class of the same
-    name, made on the spot, which `except Exception` catches.
+    comes from outside never makes it import anything.  Others, and exits, become a class
+    of the same name, made on the spot, which `except Exception` catches.
 
     Args:
         document: the stored form.
@@ -91,10 +91,10 @@ def rebuild(document: dict[str, Any], remote_traceback: str | None = None) -> Ba
     return exception
 
 
-def _find_class(module: str, qualname: str) -> type[BaseException] | None:
+def _find_class(module: str, qualname: str) -> type[Exception] | None:
     place: Any = sys.modules.get(module) or (builtins if module == "exceptions" else None)
     if place is None:
         place = exceptions if module.startswith(("celery.", "billiard.")) else None
     for part in qualname.split("."):
         place = getattr(place, part, None)
-    return place if isinstance(place, type) and issubclass(place, BaseException) else None
+    return place if isinstance(place, type) and issubclass(place, Exception) else None

@@ -187,16 +187,16 @@ class Task(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function itself, in this process."""
-        token = running.set(running.get() or _DIRECT)
-        try:
-            return self.run(*args, **kwargs)  # type: ignore[no-any-return]  # R by construction
-        finally:
-            running.reset(token)
+        return self.run(*args, **kwargs)  # type: ignore[no-any-return]  # R by construction
 
     @property
     def request(self) -> Request:
-        """The execution that is going on in this thread or coroutine."""
-        return running.get() or _DIRECT
+        """The execution of this task that is going on in this thread or coroutine.
+
+        A task that another one calls as a function has none: it cannot be retried alone.
+        """
+        request = running.get()
+        return request if request is not None and request.task == self.name else _DIRECT
 
     # The call, elsewhere
 

@@ -186,6 +186,8 @@ class TaskQ(TaskMaker):
         Raises:
             OperationalError: the broker cannot be reached; nothing was sent.
         """
+        if self.conf.task_always_eager:
+            return [signature.apply_async(**options) for signature in signatures]
         calls = [self._many(signature, options) for signature in signatures]
         self.producer.publish(
             [message for message, _ in calls], options.get("retry"), options.get("retry_policy")
@@ -196,6 +198,8 @@ class TaskQ(TaskMaker):
         self, signatures: Iterable[Signature], **options: Unpack[CallOptions]
     ) -> list[AnyResult]:
         """`send_many` for code on an event loop."""
+        if self.conf.task_always_eager:
+            return [await signature.aapply_async(**options) for signature in signatures]
         calls = [self._many(signature, options) for signature in signatures]
         await self.producer.apublish(
             [message for message, _ in calls], options.get("retry"), options.get("retry_policy")

@@ -10,7 +10,7 @@ from taskq.message import new_id
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
-    from taskq.result import AsyncResult
+    from taskq.result import AsyncResult, EagerResult
 
 
 class chain(Signature):  # noqa: N801 - the field's name for it
@@ -49,6 +49,35 @@ class chain(Signature):  # noqa: N801 - the field's name for it
             for step in self["kwargs"]["tasks"]
         ]
 
+    def steps(self, options: Mapping[str, Any] | None = None) -> list[Signature]:
+        """Copies of the steps, each with what is said of the chain as a whole.
+
+        The id and the callbacks of a chain are its last step's, its errbacks are every
+        step's, and when it is to start is said to the first.
+
+        Args:
+            options: options of the call; they win over the chain's, and a step's own over both.
+        """
+        steps = [step.clone() for step in self.tasks]
+        if not steps:
+            return []
+        whole = {**self["options"], **(options or {})}
+        start = {name: whole.pop(name) for name in ("countdown", "eta") if name in whole}
+        last_id = whole.pop("task_id", None)
+        links = as_list(whole.pop("link", None))
+        errors = as_list(whole.pop("link_error", None))
+        for step in steps:
+            step._app = step._app or self._app
+            step["options"] = {**whole, **start, **step["options"]}
+            start = {}
+            for errback in errors:
+                step.link_error(errback)
+        if last_id:
+            steps[-1]["options"]["task_id"] = last_id
+        for callback in links:
+            steps[-1].link(callback)
+        return steps
+
     def call(
         self,
         args: Iterable[Any] = (),
@@ -60,23 +89,10 @@ class chain(Signature):  # noqa: N801 - the field's name for it
         Raises:
             ValueError: the chain is empty.
         """
-        steps = [step.clone() for step in self.tasks]
+        steps = self.steps(options)
         if not steps:
             raise ValueError("a chain without tasks cannot be sent")
-        whole = {**self["options"], **(options or {})}
-        last_id = whole.pop("task_id", None)
-        links = as_list(whole.pop("link", None))
-        errors = as_list(whole.pop("link_error", None))
-        for step in steps:
-            step["options"] = {**whole, **step["options"]}
-            step["options"].setdefault("task_id", new_id())
-            for errback in errors:
-                step.link_error(errback)
-        if last_id:
-            steps[-1]["options"]["task_id"] = last_id
-        for callback in links:
-            steps[-1].link(callback)
-        ids = [step["options"]["task_id"] for step in steps]
+        ids = [step["options"].setdefault("task_id", new_id()) for step in steps]
         first = steps[0]
         first["args"], first["kwargs"], _ = first.merge(args, kwargs)
         # Protocol 2 keeps what follows in reverse, so that each step takes the last.
@@ -88,8 +104,9 @@ class chain(Signature):  # noqa: N801 - the field's name for it
         self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> AsyncResult[Any]:
         """Send it; the result is the last step's, its `parent` the step before, and so on."""
+        if self.runs_here():
+            return self.apply(args, kwargs, **options)
         first, ids = self.call(args, kwargs, options)
-        first._app = self.app
         self.app.send_task(first.task, first.args, first.kwargs, **first.options)
         return self.app.result_chain(ids)
 
@@ -97,18 +114,38 @@ class chain(Signature):  # noqa: N801 - the field's name for it
         self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> AsyncResult[Any]:
         """`apply_async` for code on an event loop."""
+        if self.runs_here():
+            return await self._apply_in_thread(args, kwargs, options)
         first, ids = self.call(args, kwargs, options)
         await self.app.asend_task(first.task, first.args, first.kwargs, **first.options)
         return self.app.result_chain(ids)
 
+    def runs_here(self) -> bool:
+        """Is it to be run in this process: ``task_always_eager``, and all tasks known?"""
+        app = self.app
+        return app.conf.task_always_eager and all(step.task in app.tasks for step in self.tasks)
+
     def apply(
         self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> Any:
-        """Run the steps here and now; the result is the last step's."""
-        result: Any = None
-        for number, step in enumerate(self.tasks):
-            given = args if number == 0 else (result.get(),)
-            result = step.apply(given, kwargs if number == 0 else None, **options)
+    ) -> EagerResult[Any]:
+        """Run the steps here and now.
+
+        Returns:
+            The last step's result, or that of the first one that does not succeed.
+
+        Raises:
+            ValueError: the chain is empty.
+        """
+        throw = options.pop("throw", None)
+        steps = self.steps(options)
+        if not steps:
+            raise ValueError("a chain without tasks cannot be run")
+        result = steps[0].apply(args, kwargs, throw=throw)
+        for step in steps[1:]:
+            if not result.successful():
+                break
+            previous, result = result, step.apply((result.get(),), throw=throw)
+            result.parent = previous
         return result
 
     def __or__(self, other: Signature) -> chain:  # type: ignore[override]
@@ -126,6 +163,6 @@ def _flatten(steps: Iterable[Any]) -> Iterable[Signature]:
     for step in steps:
         signature = step if isinstance(step, Signature) else Signature.from_dict(step)
         if isinstance(signature, chain):
-            yield from signature.tasks
+            yield from signature.steps()
         else:
             yield signature

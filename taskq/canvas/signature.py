@@ -9,7 +9,7 @@ from taskq import context
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
-    from taskq.result import AsyncResult
+    from taskq.result import AsyncResult, EagerResult
 
 
 class Signature(dict[str, Any]):
@@ -171,6 +171,8 @@ class Signature(dict[str, Any]):
         self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> AsyncResult[Any]:
         """Send it, with arguments and options added."""
+        if self.runs_here():
+            return self.apply(args, kwargs, **options)
         merged_args, merged_kwargs, merged = self.merge(args, kwargs, options)
         return self.app.send_task(self.task, merged_args, merged_kwargs, **merged)
 
@@ -178,12 +180,27 @@ class Signature(dict[str, Any]):
         self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> AsyncResult[Any]:
         """`apply_async` for code on an event loop."""
+        if self.runs_here():
+            return await self._apply_in_thread(args, kwargs, options)
         merged_args, merged_kwargs, merged = self.merge(args, kwargs, options)
         return await self.app.asend_task(self.task, merged_args, merged_kwargs, **merged)
 
+    def runs_here(self) -> bool:
+        """Is it to be run in this process: ``task_always_eager``, and a task that is known?"""
+        app = self.app
+        return app.conf.task_always_eager and self.task in app.tasks
+
+    async def _apply_in_thread(
+        self, args: Iterable[Any], kwargs: Mapping[str, Any] | None, options: Mapping[str, Any]
+    ) -> AsyncResult[Any]:
+        # asyncio is imported by those who use it: it doubles the time to import taskq.
+        import asyncio
+
+        return await asyncio.to_thread(self.apply, args, kwargs, **options)
+
     def apply(
         self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> Any:
+    ) -> EagerResult[Any]:
         """Run it here and now; see `Task.apply`."""
         merged_args, merged_kwargs, merged = self.merge(args, kwargs, options)
         return self.app.tasks[self.task].apply(merged_args, merged_kwargs, **merged)

@@ -29,7 +29,10 @@ def result(session: Session, /, task_id: str, traceback: bool, wait: float | Non
     Text is printed as it is, other values as JSON. The exit status is 0 if the task has succeeded,
     and 1 if it has failed or not ended.
     """
-    found = session.connected_app().AsyncResult(task_id)
+    # A result store that is named needs no broker beside it.
+    named = "result_backend" in session.changes
+    app = session.any_app() if named else session.connected_app()
+    found = app.AsyncResult(task_id)
     if wait is not None:
         _wait(found, wait)
     state, value = found.state, found.result

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from taskq.app import TaskQ
 from taskq.cli.failure import Misuse, user_code
 from taskq.discovery import find_app
-
-if TYPE_CHECKING:
-    from taskq.app import TaskQ
 
 APP_VARIABLE = "TASKQ_APP"
 """The environment variable that stands for ``-A``."""
@@ -73,9 +71,6 @@ class Session:
         """
         if self.app_spec or os.environ.get(APP_VARIABLE):
             return self.app()
-        # The app is what most of taskq hangs on; it is loaded already in an installed taskq.
-        from taskq.app import TaskQ
-
         self._enter()
         with user_code("--config"):
             app = TaskQ("taskq")

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from taskq import signals
 from taskq.brokers.base import Delivery, Settlement
-from taskq.exceptions import ContentDisallowed, TaskRevokedError, WorkerLostError
+from taskq.exceptions import (
+    ContentDisallowed,
+    InvalidTaskError,
+    TaskRevokedError,
+    WorkerLostError,
+)
 from taskq.message import to_timestamp
 from taskq.worker.job import Job
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
     from taskq.worker.fates import Fates
+
+
+_NO_LIMITS: list[float | None] = [None, None]
 
 
 class Admission:
@@ -67,15 +76,17 @@ class Admission:
                     f"(task_max_deliveries is {self._max_deliveries})"
                 ),
             )
-        expires = headers.get("expires")
-        if expires is not None and to_timestamp(expires) <= time.time():
+        try:
+            expires, (hard, soft) = _expiry(headers), _limits(headers)
+        except InvalidTaskError as exc:
+            return self._fates.bury(delivery, exc)
+        if expires is not None and expires <= time.time():
             signals.task_revoked.send(
                 task, request=message, terminated=False, signum=None, expired=True
             )
             return self._fates.drop(delivery, TaskRevokedError("expired"), "expired")
         job = Job(self._next_ticket, delivery, task)
         self._next_ticket += 1
-        hard, soft = headers.get("timelimit") or (None, None)
         job.hard_limit = hard or task.time_limit or self._hard
         job.soft_limit = soft or task.soft_time_limit or self._soft
         job.early = not (self._acks_late if task.acks_late is None else task.acks_late)
@@ -88,3 +99,33 @@ class Admission:
             self._app, message=message, exc=error, name=message.task, id=message.id
         )
         return self._fates.bury(delivery, error)
+
+
+def _expiry(headers: Mapping[str, Any]) -> float | None:
+    """When it is to be dropped if it has not started, as Unix time."""
+    expires = headers.get("expires")
+    if expires is None:
+        return None
+    try:
+        return to_timestamp(expires)
+    except (AttributeError, TypeError, ValueError) as exc:
+        raise InvalidTaskError(
+            f"the header expires={expires!r} is no moment: ISO 8601 text is needed"
+        ) from exc
+
+
+def _limits(headers: Mapping[str, Any]) -> Sequence[float | None]:
+    """The call's own hard and soft limit, in seconds."""
+    limits: Any = headers.get("timelimit") or _NO_LIMITS
+    if limits == _NO_LIMITS:
+        return _NO_LIMITS
+    if not isinstance(limits, Sequence) or len(limits) != 2 or not all(map(_is_limit, limits)):
+        raise InvalidTaskError(
+            f"the header timelimit={limits!r} is no pair of limits: [hard, soft] is needed, each "
+            "in seconds or null"
+        )
+    return limits
+
+
+def _is_limit(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and value >= 0)

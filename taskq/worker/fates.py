@@ -87,7 +87,7 @@ class Fates:
         limit = self._conf.task_max_crashes
         if crashes >= limit:
             settlement = self.bury(
-                job.delivery, WorkerLostError(f"{error}, the {crashes}. of {limit} times")
+                job.delivery, WorkerLostError(f"{error} (crash {crashes} of {limit})")
             )
             settlement.crashed = True
             return settlement

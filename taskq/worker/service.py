@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from taskq.worker.pool.prefork import PreforkPool
 from taskq.worker.pool.relay import Relay
 from taskq.worker.pool.solo import SoloPool
 from taskq.worker.settler import Settler
-from taskq.worker.window import Window
+from taskq.worker.window import MAXIMUM, Window
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("taskq.worker")
 
 POOLS = ("prefork", "solo")
+_SAME_SIGNAL = 0.1
+"""Seconds within which a signal that comes again is the same: programs like timeout(1) send
+it to the process and to its group."""
 _CLEANUP_EVERY = 600.0
 """Seconds between two clean-ups of expired results."""
 
@@ -94,12 +98,15 @@ class Worker:
         self._limits = time_limit, soft_time_limit
         self._max_tasks = max_tasks_per_child or conf.worker_max_tasks_per_child
         self._max_memory = max_memory_per_child or conf.worker_max_memory_per_child
-        self._multiplier = prefetch_multiplier or conf.worker_prefetch_multiplier
+        self._multiplier = (
+            conf.worker_prefetch_multiplier if prefetch_multiplier is None else prefetch_multiplier
+        )
         self._app_spec = app_spec
         self._overrides = overrides or {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop_requested = False
         self._cold_requested = False
+        self._last_signal = (0, 0.0)
         self._stop: asyncio.Event | None = None
         self._cold: asyncio.Event | None = None
         self._at_once: asyncio.Event | None = None
@@ -195,7 +202,7 @@ class Worker:
                 nursery.close()
             raise
         fates = Fates(self.app)
-        window = Window(self._multiplier * pool.size)
+        window = Window(self._multiplier * pool.size or MAXIMUM)
         dispatcher = Dispatcher(
             consumer, Admission(self.app, fates, *self._limits), fates, pool, window
         )
@@ -312,6 +319,9 @@ class Worker:
 
     def _on_signal(self, number: int) -> None:
         name = signal.Signals(number).name
+        last, self._last_signal = self._last_signal, (number, time.monotonic())
+        if last[0] == number and self._last_signal[1] - last[1] < _SAME_SIGNAL:
+            return
         if self._cold_requested and self._at_once is not None:
             logger.warning("%s: shutdown at once, what is not written yet is left behind", name)
             self._at_once.set()

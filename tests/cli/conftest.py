@@ -37,6 +37,8 @@ Run = Callable[..., Result]
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The working folder, with an app in ``proj.py``; what is imported from it is forgotten."""
+    # Set first, so that what a command itself puts there is taken back too.
+    monkeypatch.setenv("TASKQ_CONFIG_MODULE", "")
     for name in [name for name in os.environ if name.startswith("TASKQ_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)

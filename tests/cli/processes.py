@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -18,11 +19,11 @@ PATIENCE = 20.0
 class Running:
     """A command that runs; standard output and standard error go to one file, in order."""
 
-    def __init__(self, arguments: tuple[str, ...], folder: Path, log: Path) -> None:
+    def __init__(self, command: Sequence[str | Path], folder: Path, log: Path) -> None:
         self._log = log
         with log.open("wb") as file:
             self.process = subprocess.Popen(
-                [TASKQ, *arguments],
+                command,
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
@@ -60,9 +61,10 @@ class Processes:
         self._folder = folder
         self._running: list[Running] = []
 
-    def start(self, *arguments: str) -> Running:
+    def start(self, *arguments: str, launcher: Sequence[str] = ()) -> Running:
+        """Run ``taskq``, by way of another program if `launcher` names one."""
         log = self._folder / f"output-{len(self._running)}.log"
-        self._running.append(Running(arguments, self._folder, log))
+        self._running.append(Running([*launcher, TASKQ, *arguments], self._folder, log))
         return self._running[-1]
 
     def worker(self, *arguments: str) -> Running:
@@ -71,9 +73,9 @@ class Processes:
         worker.wait_for("ready.")
         return worker
 
-    def finish(self, *arguments: str) -> tuple[int, str]:
+    def finish(self, *arguments: str, launcher: Sequence[str] = ()) -> tuple[int, str]:
         """Run a command to its end; returns its exit status, and what it wrote."""
-        running = self.start(*arguments)
+        running = self.start(*arguments, launcher=launcher)
         return running.process.wait(PATIENCE), running.output
 
     def __enter__(self) -> Self:

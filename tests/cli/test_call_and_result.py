@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,8 +49,7 @@ def test_call_by_routing_key(run: Run, app: TaskQ) -> None:
 def test_call_of_an_unknown_task_warns_and_sends(run: Run, app: TaskQ) -> None:
     result = run("-A", "proj", "call", "proj.ad")
     assert result.exit_code == 0
-    assert "warning: the app has no task 'proj.ad'; it is sent all the same" in result.output
-    assert "did you mean 'proj.add'?" in result.output
+    assert "warning: the app has no task 'proj.ad': did you mean 'proj.add'?" in result.output
     assert [message.task for message in app.broker.browse("default", 10)] == ["proj.ad"]
 
 
@@ -74,6 +75,17 @@ def test_call_refuses(run: Run, app: TaskQ, arguments: list[str], said: str) -> 
     assert result.exit_code == 2
     assert said in result.output
     assert app.broker.depth("default").ready == 0
+
+
+def test_call_on_a_locked_database(run: Run, app: TaskQ, project: Path) -> None:
+    app.broker.queues()
+    lock = sqlite3.connect(project / "proj.db", isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    result = run("-A", "proj", "call", "proj.fail")
+    lock.close()
+    assert result.exit_code == 1
+    assert "Error: cannot send 1 message(s) of proj.fail" in result.output
+    assert "another process holds its lock for too long" in result.output
 
 
 @pytest.mark.parametrize(
@@ -106,6 +118,12 @@ def test_result_unknown(run: Run) -> None:
     result = run("-A", "proj", "result", "some-id", "--wait", "0.01")
     assert result.exit_code == 1
     assert "some-id: nothing is known of it" in result.output
+
+
+def test_result_of_a_named_store(run: Run, app: TaskQ) -> None:
+    stored(app, states.SUCCESS, 5)
+    assert run("result", "some-id", "--result-backend", "sqlite:///proj.db").stdout == "5\n"
+    assert run("result", "some-id").exit_code == 2
 
 
 def test_result_where_none_is_kept(run: Run) -> None:

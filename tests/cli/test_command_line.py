@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -13,6 +14,7 @@ import pytest
 from taskq import __version__
 from taskq.cli.main import COMMANDS, ENTRY_POINTS
 from tests.cli.conftest import Run
+from tests.cli.processes import TASKQ
 
 
 def test_version_loads_no_more_than_it_needs() -> None:
@@ -103,6 +105,24 @@ def test_config_module_and_toml_file(run: Run, project: Path) -> None:
     result = run("settings", "--config", "absent.toml")
     assert result.exit_code == 2
     assert "absent.toml" in result.output
+
+
+def test_deleted_working_folder(run: Run, project: Path) -> None:
+    (project / "gone").mkdir()
+    os.chdir(project / "gone")
+    (project / "gone").rmdir()
+    result = run("-A", "proj", "list", "tasks")
+    assert result.exit_code == 2
+    assert "the working folder has been deleted" in result.output
+
+
+def test_completion() -> None:
+    """Click's own, for bash, zsh and fish; it must find commands that are not loaded yet."""
+    words = {"_TASKQ_COMPLETE": "bash_complete", "COMP_WORDS": "taskq wor", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [TASKQ], env={**os.environ, **words}, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "plain,worker\n"
 
 
 def test_unknown_command(run: Run) -> None:

@@ -54,6 +54,7 @@ def test_every_task_is_accounted_for(
     assert total == sum(sent for sent, _, _ in scenes) == 2009
     for told in (
         "progress  step 1 of 6",
+        "progress  step 5 of 6",
         "failed: the service is busy",
         "failed 2 times, then succeeded",
         "its process died; done at delivery 2",

@@ -97,14 +97,30 @@ def test_large_payloads(backend: Backend) -> None:
     assert backend.fetch(["a"])["a"].payload == payload
 
 
-@pytest.mark.parametrize(
-    "before", [states.STARTED, states.RETRY, states.FAILURE, states.REVOKED, "PROGRESS"]
-)
+@pytest.mark.parametrize("before", [states.STARTED, states.RETRY, "PROGRESS"])
 @pytest.mark.parametrize("after", [states.SUCCESS, states.FAILURE, states.STARTED])
 def test_the_latest_counts(backend: Backend, before: str, after: str) -> None:
     backend.store([outcome("a", before, b"before")])
     backend.store([outcome("a", after, b"after")])
     assert backend.fetch(["a"]) == {"a": outcome("a", after, b"after")}
+
+
+@pytest.mark.parametrize("before", [states.FAILURE, states.REVOKED])
+@pytest.mark.parametrize("after", [states.SUCCESS, states.FAILURE, states.REVOKED])
+def test_the_latest_end_counts(backend: Backend, before: str, after: str) -> None:
+    backend.store([outcome("a", before, b"before")])
+    backend.store([outcome("a", after, b"after")])
+    assert backend.fetch(["a"]) == {"a": outcome("a", after, b"after")}
+
+
+@pytest.mark.parametrize("before", [states.FAILURE, states.REVOKED])
+@pytest.mark.parametrize("after", [states.STARTED, states.RETRY, "PROGRESS"])
+def test_how_far_it_is_does_not_hide_how_it_ended(
+    backend: Backend, before: str, after: str
+) -> None:
+    backend.store([outcome("a", before, b"before")])
+    backend.store([outcome("a", after, b"after")])
+    assert backend.fetch(["a"]) == {"a": outcome("a", before, b"before")}
 
 
 @pytest.mark.parametrize("later", [states.SUCCESS, states.FAILURE, states.STARTED, "PROGRESS"])

@@ -170,7 +170,7 @@ class Stage:
 
     Args:
         folder: an empty folder of its own.
-        settings: of the app, in the test and in the workers.
+        settings: of the app, in the test and in the workers; ``{folder}`` is filled in.
 
     Attributes:
         app: the app, as a producer uses it.
@@ -181,7 +181,10 @@ class Stage:
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.folder = folder
         self.database = folder / "taskq.db"
-        self.settings = {"broker_url": f"sqlite:///{self.database}", **settings}
+        self.settings = {
+            name: value.format(folder=folder) if isinstance(value, str) else value
+            for name, value in {"broker_url": "sqlite:///{folder}/taskq.db", **settings}.items()
+        }
         self.journal = Journal(folder / "journal")
         self.gates = Gates(folder)
         self.app: TaskQ = make_app(folder, **self.settings)

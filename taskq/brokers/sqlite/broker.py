@@ -67,11 +67,11 @@ class SqliteBroker(Broker):
         with self.database.read() as connection:
             counts = dict(
                 connection.execute(
-                    "SELECT 0, count(*) FROM messages WHERE state = 0 AND queue = ?1"
+                    "SELECT 0, count(*) FROM messages WHERE state = 0 AND queue = ?"
                     " UNION ALL SELECT state, count(*) FROM messages"
-                    " WHERE state > 0 AND queue = ?1 GROUP BY state"
-                    " UNION ALL SELECT 3, count(*) FROM dead_letters WHERE queue = ?1",
-                    (queue,),
+                    " WHERE state > 0 AND queue = ? GROUP BY state"
+                    " UNION ALL SELECT 3, count(*) FROM dead_letters WHERE queue = ?",
+                    (queue,) * 3,
                 ).fetchall()
             )
         return QueueDepth(
@@ -100,8 +100,8 @@ class SqliteBroker(Broker):
         with self.database.read() as connection:
             rows = connection.execute(
                 "SELECT id, queue, reason, died, deliveries, crashes, message FROM dead_letters"
-                " WHERE ?1 IS NULL OR queue = ?1 ORDER BY id DESC LIMIT ?2",
-                (queue, limit),
+                " WHERE ? IS NULL OR queue = ? ORDER BY id DESC LIMIT ?",
+                (queue, queue, limit),
             ).fetchall()
         return [
             DeadLetter(str(key), name, reason, died, count, crashes, _try_unpack(packed), packed)

@@ -106,8 +106,9 @@ class SqliteConsumer(Consumer):
             if not waiting:
                 return [], next_event
         with self._database.write() as connection:
+            sources = [value for name in self._names for value in (name, limit)]
             rows = connection.execute(
-                self._claim_sql, (now + self._lease, self._owner, *self._names, limit)
+                self._claim_sql, (now + self._lease, self._owner, *sources, limit)
             ).fetchall()
         if not rows:
             # From now on look first: what is idle must not lock others out.
@@ -260,13 +261,12 @@ def _claim_sql(queues: int) -> str:
     """
     one = (
         "SELECT * FROM (SELECT seq, priority FROM messages WHERE state = 0"
-        " AND queue = ?{} ORDER BY priority DESC, seq LIMIT ?{})"
+        " AND queue = ? ORDER BY priority DESC, seq LIMIT ?)"
     )
-    limit = queues + 3
-    union = " UNION ALL ".join(one.format(n, limit) for n in range(3, queues + 3))
+    union = " UNION ALL ".join([one] * queues)
     return (
-        "UPDATE messages SET state = 2, until = ?1, owner = ?2, deliveries = deliveries + 1"
-        f" WHERE seq IN (SELECT seq FROM ({union}) ORDER BY priority DESC, seq LIMIT ?{limit})"
+        "UPDATE messages SET state = 2, until = ?, owner = ?, deliveries = deliveries + 1"
+        f" WHERE seq IN (SELECT seq FROM ({union}) ORDER BY priority DESC, seq LIMIT ?)"
         " RETURNING -priority, seq, queue, deliveries, crashes, message"
     )
 
