@@ -272,7 +272,7 @@ class Producer:
     def _moment(self, option: str, value: datetime | str) -> float:
         try:
             return to_timestamp(value, self._zone)
-        except (TypeError, ValueError) as exc:
+        except (AttributeError, TypeError, ValueError) as exc:
             raise ImproperlyConfigured(
                 f"{option}={value!r} is no moment: give a datetime, or ISO 8601 text such as "
                 f"{datetime(2030, 1, 31, 12, tzinfo=UTC).isoformat()!r}"

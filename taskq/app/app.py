@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -15,7 +16,7 @@ from taskq.canvas import Signature, chain
 from taskq.eager import run_eagerly
 from taskq.exceptions import ImproperlyConfigured
 from taskq.message import TaskMessage
-from taskq.producer import CallOptions, Producer
+from taskq.producer import CallOptions, Producer, time_zone
 from taskq.result import AsyncResult, EagerResult, ResultCodec
 from taskq.routing import Queue, Router
 from taskq.settings import Settings
@@ -314,18 +315,47 @@ class TaskQ(TaskMaker):
         """Make it the app that `shared_task` and `current_app` refer to."""
         context.set_current_app(self)
 
+    set_default = set_current
+
     @property
     def current_task(self) -> AnyTask | None:
         """The task that this thread or coroutine is running."""
         request = context.running.get()
         return self.tasks.get(request.task or "") if request is not None else None
 
+    def now(self) -> datetime:
+        """The time, in the time zone of the settings."""
+        return datetime.now(time_zone(self.conf)).astimezone(time_zone(self.conf))
+
+    def bugreport(self) -> str:
+        """Software, platform and settings, without secrets; `taskq report` prints the same."""
+        # importlib.metadata and platform are slow to import, and seldom needed.
+        from taskq.bugreport import bugreport
+
+        return bugreport(self.conf)
+
+    # An app can start what stands above it, but must not load it before.
+
     def Worker(self, **options: Any) -> Worker:  # noqa: N802 - Celery's name
         """A worker of this app, to `run` in this process; see `taskq.worker.Worker`."""
-        # The one look upwards: an app must not load a worker that it does not start.
         from taskq.worker.service import Worker
 
         return Worker(self, **options)
+
+    def start(self, argv: Sequence[str] | None = None) -> None:
+        """Run the command line for this app, and end the process as it does.
+
+        Args:
+            argv: command and options, such as ``["worker", "-c", "2"]``; what this program
+                was called with by default.
+        """
+        from taskq.cli.main import run
+
+        run(argv, self)
+
+    def worker_main(self, argv: Sequence[str] = ()) -> None:
+        """Run ``taskq worker`` for this app, and end the process as it does."""
+        self.start(["worker", *argv])
 
     def close(self) -> None:
         """Let go of connections."""

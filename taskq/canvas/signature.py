@@ -220,6 +220,20 @@ class Signature(dict[str, Any]):
         return f"{self['task']}({', '.join(args)})"
 
 
+def signature(task: Any, *args: Any, **kwargs: Any) -> Signature:
+    """A signature of a task, a name, or the dict form of one; see `Signature`."""
+    if isinstance(task, dict):
+        return Signature.from_dict(task, kwargs.get("app"))
+    return Signature(task, *args, **kwargs)
+
+
+def maybe_signature(value: Any, app: TaskQ | None = None) -> Signature | None:
+    """The signature in its dict form, a signature as it is, and None for None."""
+    if value is None or isinstance(value, Signature):
+        return value
+    return Signature.from_dict(value, app)
+
+
 def as_list(signatures: Any) -> list[Any]:
     """The `link` and `link_error` options take one signature or several."""
     if signatures is None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from taskq.cli.command import Group
 from taskq.cli.failure import Failure, Misuse, user_code
+from taskq.cli.session import Session
 from taskq.exceptions import ImproperlyConfigured, TaskQError
+
+if TYPE_CHECKING:
+    from taskq.app import TaskQ
 
 COMMANDS = {
     "call": "taskq.cli.call:call",
@@ -74,3 +79,13 @@ def cli() -> None:
 def main() -> None:
     """The console script ``taskq``; ends the process."""
     cli(prog_name="taskq")
+
+
+def run(argv: Sequence[str] | None, app: TaskQ) -> None:
+    """The command line of a program that is itself the app; ends the process.
+
+    Args:
+        argv: command and options; what the program was called with by default.
+        app: the app, so that nobody has to name it.
+    """
+    cli.main(None if argv is None else list(argv), obj=Session(given=app))

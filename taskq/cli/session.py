@@ -28,6 +28,7 @@ class Session:
         quiet: say only what was asked for.
         include: modules to import besides those of the settings.
         changes: settings that options have changed: value and option by name.
+        given: the app itself, where a program and not a shell gives the command.
     """
 
     app_spec: str | None = None
@@ -36,6 +37,7 @@ class Session:
     quiet: bool = False
     include: tuple[str, ...] = ()
     changes: dict[str, tuple[Any, str]] = field(default_factory=dict)
+    given: TaskQ | None = None
 
     def change(self, name: str, value: Any, option: str) -> None:
         """Have the app use this setting; None leaves it as it is."""
@@ -48,6 +50,10 @@ class Session:
         Raises:
             Misuse: there is none, or one of its modules cannot be imported.
         """
+        if self.given is not None:
+            self._apply(self.given)
+            self.given.load_modules()
+            return self.given
         app_spec = self.app_spec or os.environ.get(APP_VARIABLE)
         if not app_spec:
             raise Misuse(
@@ -69,7 +75,7 @@ class Session:
         Raises:
             Misuse: as `app`.
         """
-        if self.app_spec or os.environ.get(APP_VARIABLE):
+        if self.given is not None or self.app_spec or os.environ.get(APP_VARIABLE):
             return self.app()
         self._enter()
         with user_code("--config"):
