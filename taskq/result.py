@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from taskq import states
 from taskq.backends.base import Outcome
 from taskq.context import running
-from taskq.exceptions import TaskRevokedError, TimeoutError
+from taskq.exceptions import TaskQError, TaskRevokedError, TimeoutError
 from taskq.failure import describe, rebuild
 from taskq.serialization import compress, decompress
 
@@ -209,7 +209,10 @@ class AsyncResult(Generic[R]):
     def _value(self, document: dict[str, Any], propagate: bool) -> R:
         value = self._result_of(document)
         if propagate and document["status"] in states.PROPAGATE_STATES:
-            raise value
+            if isinstance(value, BaseException):
+                raise value
+            # update_state(state="FAILURE", meta=...), which says what it likes.
+            raise TaskQError(f"task {self.id} has failed, in its own words: {value!r}")
         return value  # type: ignore[no-any-return]  # the task's own type, checked at the call
 
     def _result_of(self, document: Mapping[str, Any]) -> Any:
@@ -219,7 +222,7 @@ class AsyncResult(Generic[R]):
             return value
         if status == states.REVOKED:
             return TaskRevokedError(_first_argument(value) or "revoked")
-        if status in states.EXCEPTION_STATES and isinstance(value, Mapping):
+        if status in states.EXCEPTION_STATES and isinstance(value, Mapping) and "exc_type" in value:
             traceback = document.get("traceback") if self._codec().tracebacks else None
             return rebuild(dict(value), traceback)
         return value

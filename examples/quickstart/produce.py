@@ -6,9 +6,10 @@ In this folder, in two terminals:
     python produce.py
 """
 
+from taskq.exceptions import TaskRevokedError
+
 from proj.app import app
 from proj.tasks import add, divide, greet
-from taskq.exceptions import TaskRevokedError
 
 
 def main() -> None:

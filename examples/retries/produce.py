@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from taskq.brokers.base import DeadLetter
+
 from tasks import ServiceBusy, app, fetch, fetch_by_itself, ship, tidy
 
 

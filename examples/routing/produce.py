@@ -24,7 +24,8 @@ def main() -> None:
     print(daily_report.apply_async(("Tuesday",), queue="default").get(timeout=30))
 
     # A topic exchange: the routing key decides, and one message can go to several queues.
-    for what, key in [("a hat", "europe.hats"), ("a novel", "asia.books"), ("both", "europe.books")]:
+    sales = {"a hat": "europe.hats", "a novel": "asia.books", "both": "europe.books"}
+    for what, key in sales.items():
         note_sale.apply_async((what,), exchange="sales", routing_key=key)
     wait_until(lambda: len(lines("europe")) == 2 and len(lines("books")) == 2)
     print("europe:", *lines("europe"))

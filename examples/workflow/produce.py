@@ -10,6 +10,7 @@ import asyncio
 from uuid import uuid4
 
 from taskq import AsyncResult, chain
+
 from tasks import app, count_to, longest, read, report_failure, shout
 
 
@@ -25,14 +26,15 @@ def main() -> None:
     print("with |:", short.delay().get(timeout=30))
 
     # A callback is sent when a task has succeeded. An id of our own lets us wait for it.
-    callback = shout.s().set(task_id=str(uuid4()))
-    longest.apply_async((["one", "three"],), link=callback)
-    print("callback:", app.AsyncResult(callback.id).get(timeout=30))
+    callback_id = str(uuid4())
+    longest.apply_async((["one", "three"],), link=shout.s().set(task_id=callback_id))
+    print("callback:", app.AsyncResult(callback_id).get(timeout=30))
 
     # An errback is sent when one has failed; here, whichever step of the chain that is.
-    errback = report_failure.s().set(task_id=str(uuid4()))
+    errback_id = str(uuid4())
+    errback = report_failure.s().set(task_id=errback_id)
     (read.s("") | longest.s() | shout.s()).on_error(errback).delay()
-    print("errback:", app.AsyncResult(errback.id).get(timeout=30))
+    print("errback:", app.AsyncResult(errback_id).get(timeout=30))
 
     asyncio.run(watch())
 

@@ -28,6 +28,7 @@ class Job(msgspec.Struct, eq=False, gc=False):
         early: acknowledge it just before it starts.
         acknowledged: it has been.
         timed_out: its process is being killed because of the hard limit.
+        warned: seconds into its run when it was last told of its soft limit; 0 is not yet.
     """
 
     ticket: int
@@ -38,6 +39,7 @@ class Job(msgspec.Struct, eq=False, gc=False):
     early: bool = False
     acknowledged: bool = False
     timed_out: bool = False
+    warned: float = 0.0
 
     @property
     def id(self) -> str:

@@ -105,26 +105,18 @@ class Settler:
                 self._tell_away(exc)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(pause * 2, _LAST_PAUSE)
-            except Exception:
-                logger.warning("outcomes cannot be written together", exc_info=True)
-                if len(batch) == 1:
-                    batch = [self._unwritable(batch[0])]
-                    continue
-                for settlement in batch:
-                    await self._write([settlement])
-                return
+            except Exception as exc:
+                if len(batch) > 1:
+                    logger.warning("outcomes cannot be written together", exc_info=True)
+                    for settlement in batch:
+                        await self._write([settlement])
+                    return
+                batch = _without_what_fails(batch[0], exc)
+                if not batch:
+                    return
             else:
                 self._tell_back()
                 return
-
-    def _unwritable(self, settlement: Settlement) -> Settlement:
-        """A settlement that can never be written becomes a dead letter, which can."""
-        message = settlement.delivery.message
-        reason = f"its settlement cannot be written; it had been {settlement.fate.value}"
-        logger.error("Task %s[%s]: %s", message.task, message.id, reason)
-        if settlement.outcome is None and not settlement.follow_ups:
-            return replace(settlement, acknowledged=True)
-        return replace(settlement, fate=Fate.DEAD, outcome=None, follow_ups=(), reason=reason)
 
     async def _step(self, batch: list[Settlement]) -> None:
         if self._one_step:
@@ -154,6 +146,30 @@ class Settler:
         if self._away:
             self._away = False
             logger.warning("outcomes can be written again")
+
+
+def _without_what_fails(settlement: Settlement, error: Exception) -> list[Settlement]:
+    """What can be written in place of a settlement that cannot.
+
+    Less of it each time: first without the messages that follow, then without the outcome.
+    The message becomes a dead letter, which says why; at last nothing is left to write, and
+    the message comes again when its lease ends.
+    """
+    message = settlement.delivery.message
+    logger.error(
+        "Task %s[%s]: its settlement (%s) cannot be written",
+        message.task,
+        message.id,
+        settlement.fate.value,
+        exc_info=error,
+    )
+    reason = settlement.reason if settlement.fate is Fate.DEAD else f"it is {settlement.fate.value}"
+    reason = f"{reason}; that cannot be written: {type(error).__name__}: {error}"
+    if settlement.follow_ups:
+        return [replace(settlement, fate=Fate.DEAD, follow_ups=(), reason=reason)]
+    if settlement.outcome is not None:
+        return [replace(settlement, fate=Fate.DEAD, outcome=None, reason=reason)]
+    return []
 
 
 def _size(settlement: Settlement) -> int:

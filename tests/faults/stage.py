@@ -235,7 +235,8 @@ class Stage:
     def wait_journal(self, event: str, key: object, count: int = 1) -> None:
         """Wait until this has happened so often."""
         self.wait(
-            lambda: self.journal.count(event, key) >= count, f"{count} x {event} {key} in the journal"
+            lambda: self.journal.count(event, key) >= count,
+            f"{count} x {event} {key} in the journal",
         )
 
     def wait(self, condition: Any, what: str, timeout: float = PATIENCE) -> None:

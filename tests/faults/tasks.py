@@ -183,6 +183,11 @@ def _add_limited(app: TaskQ, journal: Journal, gates: Gates) -> None:
         journal.write("end", key)
         return "done"
 
+    @app.task(name="doze")
+    def doze(key: int, seconds: float) -> int:
+        time.sleep(seconds)
+        return key
+
     @app.task(name="co_hold")
     async def co_hold(key: str) -> str:
         """A coroutine that waits for ever."""

@@ -66,7 +66,9 @@ class TestFrozen:
     def test_even_if_another_has_it_by_then(self, stage: Stage) -> None:
         frozen = stage.worker(concurrency=1)
         (child,) = frozen.children()
-        result = (stage.app.tasks["hold"].s("task", "first") | stage.app.tasks["after"].s("x")).delay()
+        result = (
+            stage.app.tasks["hold"].s("task", "first") | stage.app.tasks["after"].s("x")
+        ).delay()
         stage.wait_journal("start", "task")
         frozen.freeze()
         other = stage.worker(concurrency=1)

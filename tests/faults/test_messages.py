@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from taskq.brokers.base import QueueDepth
 from taskq.exceptions import ContentDisallowed, EncodeError, NotRegistered
 from taskq.message import TaskMessage, new_id
-from taskq.result import AsyncResult
 from tests.faults.conftest import MakeStage
 from tests.faults.stage import Stage, WorkerProcess
 
@@ -49,82 +49,77 @@ def still_works(stage: Stage, worker: WorkerProcess, children: list[Any]) -> Non
     assert worker.terminate() == 0
 
 
-def published(stage: Stage, sent: TaskMessage) -> AsyncResult[Any]:
-    """Publish a message as it is; the result of its task."""
-    stage.app.broker.publish([sent])
-    return stage.app.AsyncResult(sent.id)
-
-
 class TestUnreadable:
-    @pytest.mark.parametrize(
-        "packed",
-        [b"", b"\x00", b"not a message", b"\x91\xc0", b"\xdd\xff\xff\xff\xff", b"\x92\x80\xc4\x00"],
-        ids=repr,
-    )
-    def test_an_envelope(self, stage: Stage, worker: WorkerProcess, packed: bytes) -> None:
+    def test_envelopes(self, stage: Stage, worker: WorkerProcess) -> None:
         children = worker.children()
+        packed = [
+            b"",
+            b"\x00",
+            b"not a message",
+            b"\x91\xc0",
+            b"\xdd\xff\xff\xff\xff",
+            b"\x92\x80\xc4\x00",
+        ]
         with closing(sqlite3.connect(stage.database, isolation_level=None)) as connection:
-            connection.execute(
+            connection.executemany(
                 "INSERT INTO messages (queue, priority, state, message) VALUES ('default', 0, 0, ?)",
-                (packed,),
+                [(one,) for one in packed],
             )
-        stage.wait(lambda: len(stage.dead_letters()) == 1, "a dead letter")
-        (letter,) = stage.dead_letters()
-        assert letter.message is None
-        assert letter.packed == packed
-        assert letter.reason
+        stage.wait(lambda: len(stage.dead_letters()) == len(packed), "dead letters")
+        letters = stage.dead_letters()
+        assert sorted(letter.packed for letter in letters) == sorted(packed)
+        assert all(letter.message is None and letter.reason for letter in letters)
         still_works(stage, worker, children)
 
-    @pytest.mark.parametrize(
-        ("body", "properties"),
-        [
-            (b"{nonsense", {}),
-            (b"\xff\xfe", {}),
-            (b"", {}),
-            ("text", {}),
-            ([], {}),
-            ([["key"], {}], {}),
-            (["key", {}, {}], {}),
-            ([["key"], ["no", "object"], {}], {}),
-            ([["key"], {}, "no embed"], {}),
-            ([["key"], {}, {}], {"headers": {"compression": "no-such-compression"}}),
-            ([["key"], {}, {}], {"headers": {"compression": "application/x-gzip"}}),
-        ],
-    )
-    def test_a_body(
-        self, stage: Stage, worker: WorkerProcess, body: Any, properties: dict[str, Any]
-    ) -> None:
+    def test_bodies(self, stage: Stage, worker: WorkerProcess) -> None:
         children = worker.children()
-        result = published(stage, message(body=body, **properties))
-        with pytest.raises(Exception, match=r".+"):
-            result.get(timeout=20)
-        assert result.state == "FAILURE"
-        (letter,) = stage.dead_letters()
-        assert letter.message is not None
-        assert letter.message.id == result.id
-        assert letter.reason
-        stage.assert_all_done([result], dead=1)
+        sent = [
+            message(body=b"{nonsense"),
+            message(body=b"\xff\xfe"),
+            message(body=b""),
+            message(body="text"),
+            message(body=[]),
+            message(body=[["key"], {}]),
+            message(body=["key", {}, {}]),
+            message(body=[["key"], ["no", "object"], {}]),
+            message(body=[["key"], {}, "no embed"]),
+            message(body=[["key"], {}, {"callbacks": "no list"}]),
+            message(body=[["key"], {}, {"errbacks": 7}]),
+            message(body=[["key"], {}, {"chain": {}}]),
+            message(headers={"compression": "no-such-compression"}),
+            message(headers={"compression": "application/x-gzip"}),
+        ]
+        stage.app.broker.publish(sent)
+        results = [stage.app.AsyncResult(one.id) for one in sent]
+        stage.assert_all_done(results, dead=len(sent))
+        assert set(stage.outcomes(results).values()) == {"FAILURE"}
+        letters = {letter.message.id: letter for letter in stage.dead_letters() if letter.message}
+        assert letters.keys() == {one.id for one in sent}
+        assert all(letter.reason for letter in letters.values())
+        assert stage.journal.count() == 0
         still_works(stage, worker, children)
 
-    @pytest.mark.parametrize("name", ["callbacks", "errbacks", "chain"])
-    @pytest.mark.parametrize("steps", ["text", 7, [7], [{}]], ids=repr)
-    def test_what_shall_follow(
-        self, stage: Stage, worker: WorkerProcess, name: str, steps: Any
-    ) -> None:
+    def test_what_shall_follow(self, stage: Stage, worker: WorkerProcess) -> None:
         """Nothing can follow, and whoever waits is told so."""
         children = worker.children()
-        task, args = ("note", ["key"]) if name != "errbacks" else ("reject", ["one", "too many"])
-        result = published(stage, message(task, (args, {}, {name: steps})))
-        with pytest.raises(Exception, match=r".+"):
-            result.get(timeout=20)
-        stage.assert_all_done([result])
+        bodies = [
+            [["key"], {}, {name: [step]}] for name in ("callbacks", "chain") for step in (7, {})
+        ]
+        sent = [message(body=body) for body in bodies]
+        sent += [message("reject", [[1, 2], {}, {"errbacks": [step]}]) for step in (7, {})]
+        stage.app.broker.publish(sent)
+        results = [stage.app.AsyncResult(one.id) for one in sent]
+        stage.assert_all_done(results)
+        assert set(stage.outcomes(results).values()) == {"FAILURE"}
         still_works(stage, worker, children)
 
     def test_a_content_type_that_is_not_accepted(self, stage: Stage, worker: WorkerProcess) -> None:
         """It is refused before anybody decodes it."""
         children = worker.children()
         bomb = b"cos\nsystem\n(S'touch %s'\ntR." % bytes(stage.folder / "exploded")
-        result = published(stage, message(body=bomb, content_type="application/x-python-serialize"))
+        sent = message(body=bomb, content_type="application/x-python-serialize")
+        stage.app.broker.publish([sent])
+        result = stage.app.AsyncResult(sent.id)
         with pytest.raises(ContentDisallowed, match="x-python-serialize"):
             result.get(timeout=20)
         assert not (stage.folder / "exploded").exists()
@@ -132,51 +127,31 @@ class TestUnreadable:
         still_works(stage, worker, children)
 
 
-class TestHeaders:
-    @pytest.mark.parametrize(
-        "headers",
-        [
-            {"expires": "the day after tomorrow"},
-            {"expires": {}},
-            {"expires": -1},
-            {"timelimit": "long"},
-            {"timelimit": [1]},
-            {"timelimit": ["a", "b"]},
-            {"timelimit": [-1, -1]},
-            {"timelimit": {"hard": 1}},
-            {"retries": "many"},
-            {"retries": None},
-            {"id": None},
-            {"id": ["a"]},
-            {"task": None},
-            {"task": ["note"]},
-            {"shadow": {"a": 1}},
-            {"group": 7, "parent_id": [], "root_id": 1.5},
-            {"ignore_result": "perhaps"},
-            {"eta": "never"},
-            {"stamps": 3, "stamped_headers": 4},
-        ],
-        ids=json.dumps,
-    )
-    def test_that_make_no_sense(
-        self, stage: Stage, worker: WorkerProcess, headers: dict[str, Any]
-    ) -> None:
-        """Whatever becomes of it, it is settled, and the worker goes on."""
-        children = worker.children()
-        stage.app.broker.publish([message(headers=headers)])
-        stage.wait(lambda: stage.depth().leased + stage.depth().ready == 0, "an empty queue")
-        assert stage.journal.count("run") + stage.depth().dead == 1
-        still_works(stage, worker, children)
-
-    @pytest.mark.parametrize("priority", [-1, 10, 1 << 40])
-    def test_a_priority_that_does_not_exist(
-        self, stage: Stage, worker: WorkerProcess, priority: int
-    ) -> None:
-        children = worker.children()
-        stage.app.broker.publish([message(priority=priority)])
-        stage.wait(lambda: stage.depth().leased + stage.depth().ready == 0, "an empty queue")
-        assert stage.journal.count("run") + stage.depth().dead == 1
-        still_works(stage, worker, children)
+def test_headers_that_make_no_sense(stage: Stage, worker: WorkerProcess) -> None:
+    """Some matter to nobody; the others make a dead letter.  Nothing is lost or stays."""
+    children = worker.children()
+    buried: list[dict[str, Any]] = [
+        *({"expires": value} for value in ("the day after tomorrow", {}, -1)),
+        *({"timelimit": value} for value in ("long", [1], ["a", "b"], [-1, -1], {"hard": 1})),
+        *({"id": value} for value in (None, ["a"], 7)),
+        *({"task": value} for value in (None, ["note"])),
+    ]
+    ignored: list[dict[str, Any]] = [
+        *({"retries": value} for value in ("many", None)),
+        {"shadow": {"a": 1}},
+        {"group": 7, "parent_id": [], "root_id": 1.5},
+        {"ignore_result": "perhaps"},
+        {"eta": "never"},
+        {"stamps": 3, "stamped_headers": 4},
+    ]
+    sent = [message(headers=headers) for headers in (*buried, *ignored)]
+    sent += [message(priority=priority) for priority in (-1, 10, 1 << 40)]
+    stage.app.broker.publish(sent)
+    dead = len(buried) + 3
+    stage.wait(lambda: stage.journal.count("run") == len(ignored), f"{len(ignored)} runs")
+    stage.wait(lambda: stage.depth() == QueueDepth(dead=dead), f"{dead} dead letters")
+    assert all(letter.reason for letter in stage.dead_letters())
+    still_works(stage, worker, children)
 
 
 class TestCalls:
@@ -190,13 +165,16 @@ class TestCalls:
         stage.assert_all_done([result], dead=1)
         still_works(stage, worker, children)
 
-    @pytest.mark.parametrize("body", [([], {}, {}), ([1, 2, 3], {}, {}), ([1], {"no": 1}, {})])
-    def test_wrong_arguments(self, stage: Stage, worker: WorkerProcess, body: Any) -> None:
+    def test_wrong_arguments(self, stage: Stage, worker: WorkerProcess) -> None:
         children = worker.children()
-        result = published(stage, message(body=body))
-        with pytest.raises(TypeError, match="note"):
-            result.get(timeout=20)
-        stage.assert_all_done([result])
+        bodies = [([], {}, {}), ([1, 2, 3], {}, {}), ([1], {"no": 1}, {})]
+        sent = [message(body=body) for body in bodies]
+        stage.app.broker.publish(sent)
+        results = [stage.app.AsyncResult(one.id) for one in sent]
+        for result in results:
+            with pytest.raises(TypeError, match="note"):
+                result.get(timeout=20)
+        stage.assert_all_done(results)
         still_works(stage, worker, children)
 
     def test_a_refused_task_can_be_read_and_sent_back(
@@ -229,26 +207,24 @@ class TestSize:
         assert len(stage.send("give", "bytes", 50 << 20).get(timeout=60)) == 50 << 20
         still_works(stage, worker, children)
 
-    @pytest.mark.parametrize("size", [(1 << 16) - 200, 1 << 16, 1 << 17, 1 << 20])
-    def test_many_of_every_size(self, stage: Stage, size: int) -> None:
+    def test_many_of_every_size(self, stage: Stage) -> None:
         """About the sizes at which a packet travels in another way."""
         worker = stage.worker(concurrency=2)
-        results = [stage.send("length", "x" * (size + n)) for n in range(10)]
-        results += [stage.send("give", "bytes", size + n) for n in range(10)]
-        stage.assert_all_done(results)
-        assert [result.get(timeout=1) for result in results[:10]] == [size + n for n in range(10)]
-        assert [len(result.get(timeout=1)) for result in results[10:]] == [
-            size + n for n in range(10)
+        sizes = [
+            size + n for size in ((1 << 16) - 400, 1 << 17, 1 << 20) for n in range(0, 800, 50)
         ]
+        lengths = [stage.send("length", "x" * size) for size in sizes]
+        texts = [stage.send("give", "bytes", size) for size in sizes]
+        stage.assert_all_done([*lengths, *texts])
+        assert [result.get(timeout=1) for result in lengths] == sizes
+        assert [len(result.get(timeout=1)) for result in texts] == sizes
         assert worker.terminate() == 0
 
-    @pytest.mark.parametrize("what", ["object", "set"])
-    def test_a_result_that_cannot_be_encoded(
-        self, stage: Stage, worker: WorkerProcess, what: str
-    ) -> None:
+    def test_a_result_that_cannot_be_encoded(self, stage: Stage, worker: WorkerProcess) -> None:
         children = worker.children()
-        result = stage.send("give", what)
-        with pytest.raises(EncodeError, match="object"):
-            result.get(timeout=20)
-        stage.assert_all_done([result])
+        results = [stage.send("give", what) for what in ("object", "set")]
+        for result in results:
+            with pytest.raises(EncodeError, match="object"):
+                result.get(timeout=20)
+        stage.assert_all_done(results)
         still_works(stage, worker, children)

@@ -40,6 +40,8 @@ _REPORTS = 0xDD
 _OVERDUE = 0.005
 """Seconds after which a short task is no longer taken to be one."""
 _LOOK = 0.02
+_AGAIN = 1.0
+"""Seconds between two warnings of one task that its soft limit has passed."""
 _GRACE = 0.2
 """Seconds in which a living child has surely noted the packet that it has taken."""
 _RESPAWN_DELAY = 1.0
@@ -233,7 +235,7 @@ class PreforkPool(Pool):
 
     def _enforce(self, child: ChildHandle, job: Job, running: float) -> float:
         """Apply time limits; tells in how many seconds the next one ends."""
-        pause = 1.0
+        pause = _AGAIN
         if job.hard_limit is not None:
             left = job.hard_limit - running
             if left <= 0:
@@ -241,13 +243,14 @@ class PreforkPool(Pool):
                 return pause
             pause = min(pause, left)
         if job.soft_limit is not None:
-            left = job.soft_limit - running
-            if left <= 0:
-                # Again at every look: `except Exception` may have swallowed it.
+            due = job.warned + _AGAIN if job.warned else job.soft_limit
+            if running >= due:
+                # Again and again: `except Exception` may have swallowed it.
+                job.warned = running
+                due = running + _AGAIN
                 child.slot.limit(job.ticket)
                 child.signal(signal.SIGUSR1)
-            else:
-                pause = min(pause, left)
+            pause = min(pause, due - running)
         return max(pause, 0.001)
 
     def _kill(self, child: ChildHandle, job: Job) -> None:
