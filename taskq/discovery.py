@@ -47,14 +47,20 @@ def import_module(name: str, advice: str) -> ModuleType:
 
 
 def import_related(packages: Iterable[str], related_name: str | None) -> None:
-    """Import one module of each package, where there is one."""
+    """Import one module of each package, where there is one.
+
+    Args:
+        packages: package names.
+        related_name: the module to look for; None imports the packages alone.
+
+    Raises:
+        ImproperlyConfigured: one of the packages does not exist.
+    """
     for package in packages:
-        if related_name is None:
-            importlib.import_module(package)
-        elif importlib.util.find_spec(package) is not None:
+        parent = import_module(package, "autodiscover_tasks takes names of packages")
+        if related_name is not None and hasattr(parent, "__path__"):
             name = f"{package}.{related_name}"
-            parent = importlib.import_module(package)
-            if hasattr(parent, "__path__") and importlib.util.find_spec(name) is not None:
+            if importlib.util.find_spec(name) is not None:
                 importlib.import_module(name)
 
 
@@ -94,6 +100,8 @@ def find_app(text: str) -> Any:
 def _longest_module(dotted: str, advice: str) -> tuple[Any, list[str]]:
     """Import as much of a dotted name as is a module; what is left are attributes."""
     parts = dotted.split(".")
+    if not all(parts):
+        raise ImproperlyConfigured(f"-A {dotted!r}: {advice}")
     for count in range(len(parts), 0, -1):
         name = ".".join(parts[:count])
         try:

@@ -74,7 +74,8 @@ class Waiters:
                 # Look first: what was stored before the socket was bound sent no hint.
                 names = list(self._waiting)
                 while self._waiting:
-                    self._tell(self._look(names))
+                    if names:
+                        self._tell(self._look(names))
                     woken.clear()
                     try:
                         await asyncio.wait_for(woken.wait(), poll)

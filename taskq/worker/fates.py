@@ -132,6 +132,21 @@ class Fates:
 
     def _outcome(self, delivery: Delivery, state: str, error: TaskQError) -> Outcome | None:
         headers = delivery.message.headers
-        if headers.get("ignore_result"):
+        if self._ignores(delivery) and not (state == states.FAILURE and self._keeps(delivery)):
             return None
         return self._app.result_codec.encode(headers["id"], state, error, None, headers)
+
+    def _ignores(self, delivery: Delivery) -> bool:
+        """Is no result wanted?"""
+        message = delivery.message
+        ignore = message.headers.get("ignore_result")
+        task = self._app.tasks.get(message.task)
+        if ignore is None and task is not None:
+            ignore = task.ignore_result
+        return bool(self._conf.task_ignore_result if ignore is None else ignore)
+
+    def _keeps(self, delivery: Delivery) -> bool:
+        """Is an error wanted even so?"""
+        task = self._app.tasks.get(delivery.message.task)
+        keeps = task.store_errors_even_if_ignored if task is not None else None
+        return bool(self._conf.task_store_errors_even_if_ignored if keeps is None else keeps)

@@ -198,9 +198,7 @@ def test_cleanup_leaves_what_is_alive(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("expires", [0, None])
-def test_for_ever(
-    kind: BackendKind, request: pytest.FixtureRequest, expires: float | None
-) -> None:
+def test_for_ever(kind: BackendKind, request: pytest.FixtureRequest, expires: float | None) -> None:
     backend = open_backend(kind.url(request), expires=expires)
     backend.store([outcome("a")])
     assert backend.cleanup() == 0
@@ -244,7 +242,9 @@ def test_many_waiters_in_threads(backend: Backend) -> None:
         for n in range(15):
             backend.store([outcome(f"t{n}", payload=b"%d" % n)])
         for n, waiter in waiting.items():
-            assert waiter.result() == {f"t{n % 15}": outcome(f"t{n % 15}", payload=b"%d" % (n % 15))}
+            assert waiter.result() == {
+                f"t{n % 15}": outcome(f"t{n % 15}", payload=b"%d" % (n % 15))
+            }
 
 
 @pytest.mark.usefixtures("no_polling")
@@ -274,9 +274,7 @@ async def test_awaiting_in_vain(backend: Backend, timeout: float) -> None:
 
 @pytest.mark.usefixtures("no_polling")
 async def test_many_waiters_on_one_loop(backend: Backend) -> None:
-    waiting = [
-        asyncio.create_task(backend.await_([f"t{n % 150}"], PATIENCE)) for n in range(200)
-    ]
+    waiting = [asyncio.create_task(backend.await_([f"t{n % 150}"], PATIENCE)) for n in range(200)]
     await asyncio.sleep(0)
     for n in range(150):
         await asyncio.to_thread(backend.store, [outcome(f"t{n}")])

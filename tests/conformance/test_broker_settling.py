@@ -68,9 +68,7 @@ async def test_follow_ups_are_published(site: Site, consumer: Consumers) -> None
     assert numbers(site.broker.browse("topical", 10)) == [3]
 
 
-async def test_a_step_sent_by_two_executions_counts_once(
-    site: Site, consumer: Consumers
-) -> None:
+async def test_a_step_sent_by_two_executions_counts_once(site: Site, consumer: Consumers) -> None:
     receiver = await consumer("q", "next")
     site.publish(message(1), message(2))
     for delivery in await take(receiver, 2):
@@ -255,9 +253,7 @@ async def test_whoever_waits_is_told(site: Site, consumer: Consumers) -> None:
     site.publish(message(1))
     delivery = await take_one(receiver)
     waiting = asyncio.create_task(site.backend.await_([delivery.message.id], 20))
-    blocked = asyncio.create_task(
-        asyncio.to_thread(site.backend.wait, [delivery.message.id], 20)
-    )
+    blocked = asyncio.create_task(asyncio.to_thread(site.backend.wait, [delivery.message.id], 20))
     await asyncio.sleep(0)
     await receiver.settle([done(delivery, outcome=outcome(delivery))])
     assert list(await waiting) == [delivery.message.id]

@@ -102,7 +102,9 @@ def test_the_one_to_blame_among_short_ones(kind: PoolKind, tmp_path: Path) -> No
         await bench.ended(*jobs)
         assert all(job.ticket in bench.reports for job in jobs[:5])
         assert bench.loss(jobs[5]) is Loss.CRASHED
-        assert all(bench.loss(job) is Loss.UNSTARTED for job in jobs[6:] if job.ticket in bench.losses)
+        assert all(
+            bench.loss(job) is Loss.UNSTARTED for job in jobs[6:] if job.ticket in bench.losses
+        )
 
     run(kind, scenario)
 

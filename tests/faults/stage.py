@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from taskq.result import AsyncResult
 from tests.faults import processes
 from tests.faults.journal import Journal
 from tests.faults.processes import Process
-from tests.faults.tasks import Gates, make_app
+from tests.faults.tasks import Gates
 from tests.waiting import wait_until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -31,6 +32,7 @@ class WorkerProcess:
     Args:
         name: names its log and its node.
         folder: the test's folder.
+        tasks: the module whose `make_app` makes its app.
         settings: of its app.
         options: more options of the command.
         environ: more environment variables.
@@ -41,6 +43,7 @@ class WorkerProcess:
         self,
         name: str,
         folder: Path,
+        tasks: str,
         settings: dict[str, Any],
         options: Sequence[str],
         environ: dict[str, str],
@@ -50,7 +53,7 @@ class WorkerProcess:
         self._concurrency = concurrency
         self._log = folder / f"{name}.log"
         command = [
-            *(sys.executable, "-m", "tests.faults.worker_main"),
+            *(sys.executable, "-m", "taskq", "-A", "tests.faults.worker_app", "worker"),
             *("-l", "INFO", "-n", f"{name}@here", "-c", str(concurrency), *options),
         ]
         with self._log.open("wb") as output:
@@ -64,8 +67,9 @@ class WorkerProcess:
                 process_group=0,
                 env={
                     **os.environ,
-                    "FAULTS_FOLDER": str(folder),
-                    "FAULTS_SETTINGS": json.dumps(settings),
+                    "TASKQ_TEST_TASKS": tasks,
+                    "TASKQ_TEST_FOLDER": str(folder),
+                    "TASKQ_TEST_SETTINGS": json.dumps(settings),
                     **environ,
                 },
             )
@@ -170,7 +174,8 @@ class Stage:
 
     Args:
         folder: an empty folder of its own.
-        settings: of the app, in the test and in the workers; ``{folder}`` is filled in.
+        tasks: the module whose `make_app` makes the app, here and in the workers.
+        settings: of the app; ``{folder}`` is filled in.
 
     Attributes:
         app: the app, as a producer uses it.
@@ -178,8 +183,9 @@ class Stage:
         gates: what tasks wait for.
     """
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, tasks: str = "tests.faults.tasks", **settings: Any) -> None:
         self.folder = folder
+        self._tasks = tasks
         self.database = folder / "taskq.db"
         self.settings = {
             name: value.format(folder=folder) if isinstance(value, str) else value
@@ -187,7 +193,7 @@ class Stage:
         }
         self.journal = Journal(folder / "journal")
         self.gates = Gates(folder)
-        self.app: TaskQ = make_app(folder, **self.settings)
+        self.app: TaskQ = import_module(tasks).make_app(folder, **self.settings)
         self._workers: list[WorkerProcess] = []
 
     def worker(
@@ -210,6 +216,7 @@ class Stage:
         worker = WorkerProcess(
             f"worker{len(self._workers) + 1}",
             self.folder,
+            self._tasks,
             {**self.settings, **(settings or {})},
             options,
             environ,

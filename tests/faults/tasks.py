@@ -112,6 +112,13 @@ def _add_plain(app: TaskQ, journal: Journal, gates: Gates) -> None:
         """A result that is large, or that cannot be encoded."""
         return {"bytes": "x" * size, "object": object(), "set": {1, object()}}[what]
 
+    @app.task(name="give_when")
+    def give_when(key: str, size: int) -> str:
+        """A large result, when the gate of its name is open."""
+        journal.write("start", key)
+        gates.pass_through(key)
+        return "x" * size
+
     @app.task(name="length")
     def length(text: str) -> int:
         return len(text)
@@ -208,6 +215,11 @@ def _add_nested(app: TaskQ, journal: Journal) -> None:
         """Send another task from inside of this one, and wait for it."""
         result = app.send_task("note", (key,))
         return result.get(timeout=30, disable_sync_subtasks=False)
+
+    @app.task(name="send_on")
+    def send_on(key: Any) -> str:
+        """Send another task from inside of this one; its id."""
+        return app.send_task("note", (key,)).id
 
     @app.task(name="progress", bind=True)
     def progress(self: Any, key: str, steps: int) -> str:

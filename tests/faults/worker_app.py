@@ -1,6 +1,6 @@
-"""What the workers of the fault tests are started with, as ``-A tests.faults.worker_app``.
+"""What workers under test are started with, as ``-A tests.faults.worker_app``.
 
-The test says by the environment which folder and which settings are its own.
+The test says by the environment which tasks, which folder and which settings are its own.
 """
 
 from __future__ import annotations
@@ -8,16 +8,15 @@ from __future__ import annotations
 import json
 import os
 import threading
+from importlib import import_module
 from pathlib import Path
 
-from tests.faults.tasks import make_app
-
-app = make_app(
-    Path(os.environ["FAULTS_FOLDER"]), **json.loads(os.environ.get("FAULTS_SETTINGS", "{}"))
+app = import_module(os.environ["TASKQ_TEST_TASKS"]).make_app(
+    Path(os.environ["TASKQ_TEST_FOLDER"]), **json.loads(os.environ["TASKQ_TEST_SETTINGS"])
 )
 
-if os.environ.get("FAULTS_THREAD"):
+if os.environ.get("TASKQ_TEST_THREAD"):
     threading.Thread(target=threading.Event().wait, name="background", daemon=True).start()
-if os.environ.get("FAULTS_PUBLISH"):
+if os.environ.get("TASKQ_TEST_PUBLISH"):
     # Leaves a connection open that the worker's children inherit.
     app.send_task("note", ("at-import",))

@@ -122,9 +122,7 @@ def test_forbidden_content(app: TaskQ, add: Task[..., Any]) -> None:
 
 
 @pytest.mark.parametrize(("limit", "admits"), [(4, False), (5, True)])
-def test_too_many_deliveries(
-    app: TaskQ, add: Task[..., Any], limit: int, admits: bool
-) -> None:
+def test_too_many_deliveries(app: TaskQ, add: Task[..., Any], limit: int, admits: bool) -> None:
     app.conf.update(task_max_deliveries=limit)
     delivery = make_delivery(app, "add", deliveries=5)
     if admits:

@@ -155,7 +155,12 @@ def test_links_travel_with_the_message(app: TaskQ, add: Task[..., Any]) -> None:
 
 def test_three_ways_to_make_a_chain(add: Task[..., Any]) -> None:
     steps = [add.s(1), add.s(2), add.s(3)]
-    made = [chain(*steps), chain(steps), steps[0] | steps[1] | steps[2], steps[0] | chain(steps[1:])]
+    made = [
+        chain(*steps),
+        chain(steps),
+        steps[0] | steps[1] | steps[2],
+        steps[0] | chain(steps[1:]),
+    ]
     for one in made:
         assert isinstance(one, chain)
         assert [step.args for step in one.tasks] == [(1,), (2,), (3,)]
@@ -249,9 +254,7 @@ def test_running_a_chain_here(app: TaskQ, add: Task[..., Any]) -> None:
     assert sent(app) == []
 
 
-def test_a_chain_that_fails_here(
-    app: TaskQ, add: Task[..., Any], fail: Task[..., Any]
-) -> None:
+def test_a_chain_that_fails_here(app: TaskQ, add: Task[..., Any], fail: Task[..., Any]) -> None:
     notes = []
 
     @app.task

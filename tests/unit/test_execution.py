@@ -130,9 +130,7 @@ def test_ignore_result_of_a_task_that_the_sender_does_not_know(app: TaskQ, run: 
 @pytest.mark.parametrize("keep", ["option", "setting", None])
 def test_errors_can_be_stored_even_if_ignored(app: TaskQ, run: Run, keep: str | None) -> None:
     app.conf.update(task_store_errors_even_if_ignored=keep == "setting")
-    options: dict[str, Any] = (
-        {"store_errors_even_if_ignored": True} if keep == "option" else {}
-    )
+    options: dict[str, Any] = {"store_errors_even_if_ignored": True} if keep == "option" else {}
 
     @app.task(ignore_result=True, **options)
     def fail() -> None:
@@ -650,9 +648,7 @@ def test_other_errbacks_are_sent(app: TaskQ, run: Run) -> None:
     assert len({m.once for m in (first, second, third)}) == 3
 
 
-@pytest.mark.parametrize(
-    "errback", [{"priority": 77}, {"eta": "soon"}], ids=["priority", "eta"]
-)
+@pytest.mark.parametrize("errback", [{"priority": 77}, {"eta": "soon"}], ids=["priority", "eta"])
 def test_an_errback_that_cannot_be_sent_changes_nothing(
     app: TaskQ, run: Run, caplog: pytest.LogCaptureFixture, errback: dict[str, Any]
 ) -> None:

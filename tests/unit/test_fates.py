@@ -17,7 +17,7 @@ from taskq.message import TaskMessage
 from taskq.worker.fates import Fates
 from taskq.worker.job import Job
 from taskq.worker.pool.base import Loss
-from tests.unit.worker_parts import make_delivery, make_job
+from tests.unit.worker_parts import make_job
 
 
 @pytest.fixture
@@ -234,11 +234,26 @@ def test_the_older_name_for_both() -> None:
         assert settlement.fate is Fate.REQUEUE
 
 
-def test_without_results(app: TaskQ, failures: list[tuple[str, str]]) -> None:
+@pytest.mark.parametrize("loss", [Loss.CRASHED, Loss.TIMED_OUT])
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("keep", ["option", "setting", None])
+def test_without_results(app: TaskQ, loss: Loss, known: bool, keep: str | None) -> None:
+    """Whether the sender knew that no results are wanted, or the worker alone does."""
+    app.conf.update(task_store_errors_even_if_ignored=keep == "setting")
+    keeps = True if keep == "option" else None
+    task = app.task(name="add", ignore_result=True, store_errors_even_if_ignored=keeps)(
+        lambda: None
+    )
+    job = make_job(app, task, crashes=9)
+    if not known:
+        job.delivery.message.headers["ignore_result"] = None
+    settlement = Fates(app).of_loss(job, loss, "signal 9")
+    assert (settlement.outcome is not None) is bool(keep)
+    dropped = Fates(app).drop(job.delivery, TaskRevokedError("expired"), "expired")
+    assert dropped.outcome is None
+
+
+def test_a_call_that_wants_the_result_after_all(app: TaskQ) -> None:
     task = app.task(name="add", ignore_result=True)(lambda: None)
-    for loss in (Loss.CRASHED, Loss.TIMED_OUT):
-        job = make_job(app, task, crashes=9)
-        settlement = Fates(app).of_loss(job, loss, "signal 9")
-        assert settlement.outcome is None
-    delivery = make_delivery(app, "add")
-    assert Fates(app).drop(delivery, TaskRevokedError("expired"), "expired").outcome is None
+    job = make_job(app, task, crashes=9, ignore_result=False)
+    assert Fates(app).of_loss(job, Loss.CRASHED, "signal 9").outcome is not None

@@ -352,9 +352,7 @@ async def test_not_again_if_not_wanted(
 
 
 @how
-async def test_a_policy_of_its_own(
-    app: TaskQ, build: Build, pauses: list[float], how: str
-) -> None:
+async def test_a_policy_of_its_own(app: TaskQ, build: Build, pauses: list[float], how: str) -> None:
     away(app, 100)
     policy = {"max_retries": 5, "interval_start": 1, "interval_step": 2, "interval_max": 4}
     with pytest.raises(OperationalError):

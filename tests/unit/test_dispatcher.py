@@ -1,0 +1,379 @@
+"""The dispatcher: what is in flight, from the consumer to the pool and back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import pytest
+
+from taskq import TaskQ
+from taskq.brokers.base import Delivery, Fate, Settlement
+from taskq.exceptions import OperationalError
+from taskq.execution import Report
+from taskq.worker.admission import Admission
+from taskq.worker.dispatcher import Dispatcher
+from taskq.worker.fates import Fates
+from taskq.worker.job import Job
+from taskq.worker.pool.base import Loss
+from taskq.worker.window import Window
+from tests.unit.worker_parts import make_delivery
+
+
+class Pool:
+    """Takes as many jobs as it has room for, and runs none."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.jobs: list[Job] = []
+        self.aborted = False
+
+    def offer(self, jobs: Sequence[Job]) -> int:
+        room = 0 if self.aborted else self.size - len(self.jobs)
+        taken = list(jobs[:room])
+        self.jobs += taken
+        return len(taken)
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class Consumer:
+    """Hands over what is put into it."""
+
+    def __init__(self) -> None:
+        self.waiting: asyncio.Queue[list[Delivery] | Exception] = asyncio.Queue()
+        self.limits: list[int] = []
+        self.extended: list[list[Delivery]] = []
+        self.lost: list[Delivery] = []
+        self.away = 0
+
+    async def receive(self, limit: int) -> list[Delivery]:
+        self.limits.append(limit)
+        found = await self.waiting.get()
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    async def extend(self, deliveries: Collection[Delivery]) -> list[Delivery]:
+        if self.away:
+            self.away -= 1
+            raise OperationalError("away")
+        self.extended.append(list(deliveries))
+        return self.lost
+
+
+class Bench:
+    """A dispatcher among stand-ins for what is around it."""
+
+    def __init__(self, app: TaskQ, size: int = 2, window: int = 8) -> None:
+        self.app = app
+        self.pool = Pool(size)
+        self.consumer = Consumer()
+        self.settlements: list[tuple[Settlement, Job | None]] = []
+        self.overloaded = False
+        fates = Fates(app)
+        parts: Any = (self.consumer, Admission(app, fates), fates, self.pool, Window(window))
+        self.dispatcher = Dispatcher(*parts)
+        stand_in: Any = self
+        self.dispatcher.connect(stand_in)
+
+    # What it uses of the settler
+
+    def add(self, settlement: Settlement, job: Job | None = None) -> None:
+        self.settlements.append((settlement, job))
+
+    async def finished(self) -> None:
+        self.write()
+
+    # What a test does
+
+    def write(self) -> list[Settlement]:
+        """Write what is to be settled."""
+        written, self.settlements = self.settlements, []
+        self.dispatcher.settled([job for _, job in written if job is not None])
+        return [settlement for settlement, _ in written]
+
+    def admit(self, *names: str, **options: Any) -> list[Delivery]:
+        deliveries = [make_delivery(self.app, name, **options) for name in names]
+        self.dispatcher.admit(deliveries)
+        return deliveries
+
+    def finish(self, job: Job) -> None:
+        self.pool.jobs.remove(job)
+        self.dispatcher.finished(job, Report(job.ticket, Fate.DONE, "SUCCESS"))
+        self.dispatcher.has_room()
+
+    @property
+    def running(self) -> list[str]:
+        return [job.task.name for job in self.pool.jobs]
+
+
+@pytest.fixture
+def app(app: TaskQ) -> TaskQ:
+    for name in "abcdef":
+        app.task(name=name)(lambda: None)
+    app.task(name="early", acks_late=False)(lambda: None)
+    return app
+
+
+def test_what_has_room_runs_and_the_rest_waits(app: TaskQ) -> None:
+    bench = Bench(app)
+    bench.admit("a", "b", "c", "d")
+    assert bench.running == ["a", "b"]
+    assert bench.dispatcher.in_flight == 4
+    bench.finish(bench.pool.jobs[0])
+    assert bench.running == ["b", "c"]
+    (settlement,) = bench.write()
+    assert (settlement.fate, settlement.delivery.message.task) == (Fate.DONE, "a")
+    assert bench.dispatcher.in_flight == 3
+
+
+def test_the_urgent_run_first(app: TaskQ) -> None:
+    bench = Bench(app, size=1)
+    bench.admit("a", "b")
+    bench.admit("c", priority=5)
+    bench.admit("d", priority=9)
+    order = []
+    while bench.pool.jobs:
+        order += bench.running
+        bench.finish(bench.pool.jobs[0])
+    assert order == ["a", "d", "c", "b"]
+
+
+def test_what_is_not_admitted_is_settled(app: TaskQ) -> None:
+    bench = Bench(app)
+    (unknown,) = bench.admit("x")
+    assert bench.running == []
+    assert bench.dispatcher.in_flight == 0
+    (settlement,) = bench.write()
+    assert (settlement.delivery, settlement.fate) == (unknown, Fate.DEAD)
+
+
+def test_losses_are_settled(app: TaskQ) -> None:
+    bench = Bench(app)
+    bench.admit("a")
+    job = bench.pool.jobs.pop()
+    bench.dispatcher.lost(job, Loss.CRASHED, "signal 9")
+    (settlement,) = bench.write()
+    assert (settlement.fate, settlement.crashed) == (Fate.REQUEUE, True)
+    assert bench.dispatcher.in_flight == 0
+
+
+# The same message once more
+
+
+def test_a_message_that_comes_again_settles_what_runs(app: TaskQ) -> None:
+    bench = Bench(app, size=1)
+    bench.admit("a", task_id="1")
+    (again,) = bench.admit("a", task_id="1", deliveries=2)
+    assert bench.dispatcher.in_flight == 1
+    assert bench.dispatcher.deliveries() == [again]
+    bench.finish(bench.pool.jobs[0])
+    assert [settlement.delivery for settlement in bench.write()] == [again]
+    assert bench.running == []
+
+
+@pytest.mark.parametrize("other", [{"task_id": "2"}, {"queue": "other"}, {"retries": 1}], ids=str)
+def test_what_only_looks_the_same_runs_as_well(app: TaskQ, other: dict[str, Any]) -> None:
+    bench = Bench(app)
+    bench.admit("a", task_id="1")
+    bench.admit("a", **{"task_id": "1", "deliveries": 2, **other})
+    assert bench.running == ["a", "a"]
+
+
+# Acknowledged before they run
+
+
+def test_early_acknowledgement(app: TaskQ) -> None:
+    bench = Bench(app, size=2)
+    deliveries = bench.admit("early", "early", "early")
+    assert bench.running == []
+    written = bench.write()
+    assert [settlement.fate for settlement in written] == [Fate.DONE, Fate.DONE]
+    assert [settlement.delivery for settlement in written] == deliveries[:2]
+    assert all(settlement.outcome is None for settlement in written)
+    assert bench.running == ["early", "early"]
+    assert bench.dispatcher.deliveries() == deliveries[2:]  # no leases of what is acknowledged
+    bench.finish(bench.pool.jobs[0])
+    first, second = (bench.write(), bench.write())
+    assert [settlement.acknowledged for settlement in first] == [True, False]
+    assert second == []
+    assert len(bench.running) == 2
+
+
+def test_what_is_acknowledged_is_next(app: TaskQ) -> None:
+    bench = Bench(app, size=1)
+    bench.admit("early", "a", "b", "early")
+    assert bench.running == ["a"]  # the pool is not kept waiting for the acknowledgement
+    bench.write()
+    order = []
+    while bench.pool.jobs:
+        order += bench.running
+        bench.finish(bench.pool.jobs[0])
+        bench.write()
+    assert order == ["a", "early", "b", "early"]
+    assert bench.dispatcher.in_flight == 0
+
+
+# Fetching
+
+
+async def fetch(bench: Bench) -> asyncio.Task[None]:
+    task = asyncio.create_task(bench.dispatcher.fetch())
+    await asyncio.sleep(0)
+    return task
+
+
+async def cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_it_fetches_what_there_is_room_for(app: TaskQ) -> None:
+    bench = Bench(app, size=2, window=8)
+    task = await fetch(bench)
+    bench.consumer.waiting.put_nowait([make_delivery(app, "a") for _ in range(5)])
+    await turns()
+    assert bench.consumer.limits == [8, 3]
+    bench.consumer.waiting.put_nowait([make_delivery(app, "b") for _ in range(3)])
+    await turns()
+    assert bench.consumer.limits == [8, 3]  # it is full
+    bench.finish(bench.pool.jobs[0])
+    bench.write()
+    await turns()
+    assert bench.consumer.limits == [8, 3]  # a little room is not worth a question
+    bench.finish(bench.pool.jobs[0])
+    bench.write()
+    await turns()
+    assert bench.consumer.limits == [8, 3, 2]
+    await cancel(task)
+
+
+async def test_it_does_not_fetch_while_too_much_is_unwritten(app: TaskQ) -> None:
+    bench = Bench(app)
+    bench.overloaded = True
+    task = await fetch(bench)
+    await turns()
+    assert bench.consumer.limits == []
+    bench.overloaded = False
+    bench.dispatcher.settled([])
+    await turns()
+    assert bench.consumer.limits == [8]
+    await cancel(task)
+
+
+async def test_it_goes_on_when_the_broker_is_back(
+    app: TaskQ, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("taskq.worker.dispatcher._PAUSE", 0.0)
+    bench = Bench(app)
+    for _ in range(3):
+        bench.consumer.waiting.put_nowait(OperationalError("away"))
+    bench.consumer.waiting.put_nowait([make_delivery(app, "a")])
+    task = await fetch(bench)
+    async with asyncio.timeout(20):
+        while not bench.running:
+            await asyncio.sleep(0)
+    assert [record.getMessage() for record in caplog.records] == [
+        "cannot consume, and tries again until it can: away",
+        "consuming again",
+    ]
+    await cancel(task)
+
+
+# Leases
+
+
+async def test_leases_are_kept(app: TaskQ) -> None:
+    bench = Bench(app, size=1)
+    running, waiting = bench.admit("a", "b")
+    bench.consumer.away = 2
+    bench.consumer.lost = [running, waiting]
+    task = asyncio.create_task(bench.dispatcher.keep_leases(0.01))
+    async with asyncio.timeout(20):
+        while not bench.consumer.extended:
+            await asyncio.sleep(0)
+    await cancel(task)
+    assert bench.consumer.extended[0] == [running, waiting]
+    # What runs goes on, since it may settle first; what waits is another worker's.
+    assert bench.dispatcher.deliveries() == [running]
+    bench.finish(bench.pool.jobs[0])
+    bench.write()
+    assert bench.running == []
+
+
+# Stopping
+
+
+def test_giving_back_what_waits(app: TaskQ) -> None:
+    bench = Bench(app, size=1)
+    bench.admit("a", "b", "c")
+    bench.dispatcher.give_back()
+    written = bench.write()
+    assert [settlement.delivery.message.task for settlement in written] == ["b", "c"]
+    assert all(s.fate is Fate.REQUEUE and s.unused for s in written)
+    assert bench.dispatcher.in_flight == 1
+
+
+def test_what_is_acknowledged_is_not_given_back(app: TaskQ) -> None:
+    bench = Bench(app, size=1)
+    bench.admit("a")
+    job = bench.pool.jobs.pop()
+    bench.admit("early", "early")
+    bench.dispatcher.finished(job, Report(job.ticket, Fate.DONE, "SUCCESS"))
+    bench.dispatcher.has_room()
+    assert [settlement.fate for settlement, _ in bench.settlements] == [Fate.DONE, Fate.DONE]
+    bench.dispatcher.give_back()  # while one of them is being acknowledged
+    fates = [settlement.fate for settlement in bench.write()]
+    assert fates == [Fate.DONE, Fate.DONE, Fate.REQUEUE]
+    assert bench.running == ["early"]
+    bench.finish(bench.pool.jobs[0])
+    (settlement,) = bench.write()
+    assert settlement.acknowledged
+    assert bench.dispatcher.in_flight == 0
+
+
+def test_an_abort_leaves_nothing_behind(app: TaskQ) -> None:
+    bench = Bench(app, size=2)
+    bench.admit("early", "early", "early", "a")
+    bench.write()
+    for job in list(bench.pool.jobs):
+        bench.pool.jobs.remove(job)
+        bench.dispatcher.lost(job, Loss.UNSTARTED, "stopped")
+    bench.dispatcher.give_back()
+    bench.dispatcher.abort()
+    for _ in range(5):
+        bench.write()
+    assert bench.pool.aborted
+    assert bench.dispatcher.in_flight == 0
+
+
+async def test_idle_waits_for_all(app: TaskQ) -> None:
+    bench = Bench(app, size=1)
+    bench.admit("a", "b")
+    idle = asyncio.create_task(bench.dispatcher.idle())
+    for _ in range(2):
+        await turns()
+        assert not idle.done()
+        bench.finish(bench.pool.jobs[0])
+        bench.write()
+    async with asyncio.timeout(20):
+        await idle
+
+
+async def test_a_broken_pool_ends_the_waiting(app: TaskQ) -> None:
+    bench = Bench(app)
+    bench.admit("a")
+    idle = asyncio.create_task(bench.dispatcher.idle())
+    await turns()
+    bench.dispatcher.broken("it fell over")
+    async with asyncio.timeout(20):
+        await idle
+    assert bench.dispatcher.failure == "it fell over"
