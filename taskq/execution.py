@@ -241,9 +241,14 @@ class TaskRunner:
             return None
         codec = self._app.result_codec
         headers = request.headers
-        if not codec.extended:
+        if not codec.extended and not request.children:
             return codec.encode(headers["id"], state, value, traceback, headers)
+        # As Celery keeps it: [[id, parent], children] of each.
+        children = [[[child.id, None], None] for child in request.children]
+        if not codec.extended:
+            return codec.encode(headers["id"], state, value, traceback, headers, children=children)
         more = {
+            "children": children,
             "name": task.name,
             "args": request.args,
             "kwargs": request.kwargs,

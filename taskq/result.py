@@ -265,6 +265,12 @@ class AsyncResult(Generic[R]):
         return self._document().get("traceback")
 
     @property
+    def children(self) -> list[AsyncResult[Any]]:
+        """The results of the tasks that it has sent, once it has ended."""
+        known = self._document().get("children") or ()
+        return [AsyncResult(child[0][0], self._backend, self._codec) for child in known]
+
+    @property
     def date_done(self) -> datetime | None:
         """When it ended."""
         done = self._document().get("date_done")

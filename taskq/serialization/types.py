@@ -339,13 +339,14 @@ def _hashable(item: Any) -> Any:
 
 def _mentioned(function: Callable[..., object]) -> Iterator[type]:
     """Yield the sendable classes in a function's annotations, and those in theirs."""
-    seen: set[Any] = set()
+    # By id, as not all annotations can be hashed; kept, so that no id is used again.
+    seen: dict[int, Any] = {}
     waiting: list[Any] = [function]
     while waiting:
         item = waiting.pop()
         if id(item) in seen:
             continue
-        seen.add(id(item))
+        seen[id(item)] = item
         is_class = isinstance(item, type)
         if is_class and _kind(item) is not None:
             yield item

@@ -19,7 +19,7 @@ from taskq.settings import Settings
 
 LONG = 60.0
 """Seconds of a lease that does not end during a test."""
-SHORT = 0.25
+SHORT = 0.2
 """Seconds of a lease whose end a test waits for."""
 PATIENCE = 20.0
 """Seconds after which a message that does not come is taken to be lost."""

@@ -135,7 +135,7 @@ async def _counted_once(site: Site, receiver: Consumer, delivery: Delivery, payl
 
 async def test_settling_what_waits_again(site: Site, consumer: Consumers) -> None:
     first, second = await consumer("q", lease=SHORT), await consumer("q")
-    mine, theirs = await lose_lease(site, first, second)
+    mine, _ = await lose_lease(site, first, second)
     await consumer.close(second)  # gives it back, so that nobody has it
     assert site.broker.depth("q").ready == 1
     await first.settle([_whole(mine, b"first")])

@@ -36,7 +36,7 @@ class WorkerProcess:
         settings: of its app.
         options: more options of the command.
         environ: more environment variables.
-        concurrency: tasks at a time.
+        concurrency: tasks at a time; 0 is the solo pool, which has no children.
     """
 
     def __init__(
@@ -54,7 +54,8 @@ class WorkerProcess:
         self._log = folder / f"{name}.log"
         command = [
             *(sys.executable, "-m", "taskq", "-A", "tests.faults.worker_app", "worker"),
-            *("-l", "INFO", "-n", f"{name}@here", "-c", str(concurrency), *options),
+            *("-l", "INFO", "-n", f"{name}@here", *options),
+            *(("-c", str(concurrency)) if concurrency else ("-P", "solo")),
         ]
         with self._log.open("wb") as output:
             self._popen = subprocess.Popen(
@@ -67,9 +68,9 @@ class WorkerProcess:
                 process_group=0,
                 env={
                     **os.environ,
-                    "TASKQ_TEST_TASKS": tasks,
-                    "TASKQ_TEST_FOLDER": str(folder),
-                    "TASKQ_TEST_SETTINGS": json.dumps(settings),
+                    "STAGE_TASKS": tasks,
+                    "STAGE_FOLDER": str(folder),
+                    "STAGE_SETTINGS": json.dumps(settings),
                     **environ,
                 },
             )
@@ -208,7 +209,7 @@ class Stage:
 
         Args:
             options: more options of the command.
-            concurrency: tasks at a time.
+            concurrency: tasks at a time; 0 is the solo pool, which has no children.
             ready: wait until it is ready.
             settings: in addition to the stage's.
             environ: environment variables.

@@ -244,3 +244,30 @@ class TestStoreAway:
             assert "1 outcomes could not be written" in worker.log()
             assert "Traceback" not in worker.log()
         assert result.state == "PENDING"
+
+
+class TestSolo:
+    """The solo pool runs tasks in the worker's own process, which cannot be killed for them."""
+
+    def test_warm(self, stage: Stage) -> None:
+        worker = stage.worker(concurrency=0)
+        result = stage.send("hold", "task")
+        waiting = stage.send("note", "waiting")
+        stage.wait_journal("start", "task")
+        stage.wait(lambda: stage.depth().leased == 2, "both in the worker's hands")
+        worker.signal(signal.SIGTERM)
+        stage.wait(lambda: stage.depth() == QueueDepth(ready=1, leased=1), "one given back")
+        stage.gates.open("task")
+        assert worker.end() == 0
+        assert result.get(timeout=1) == worker.pid
+        assert not waiting.exists()
+
+    def test_cold(self, stage: Stage) -> None:
+        worker = stage.worker(concurrency=0)
+        stage.send("hold", "task")
+        stage.wait_journal("start", "task")
+        worker.signal(signal.SIGQUIT)
+        assert worker.end() == 0
+        assert stage.depth() == QueueDepth(ready=1)
+        stage.gates.open("task")
+        assert stage.journal.count("end") == 0

@@ -228,7 +228,7 @@ class TestFork:
 
     def test_a_worker_whose_app_has_a_connection_open(self, stage: Stage) -> None:
         """Its children inherit the connection, and make their own instead."""
-        worker = stage.worker(TASKQ_TEST_PUBLISH="1")
+        worker = stage.worker(STAGE_PUBLISH="1")
         results = [stage.send("send_on", key) for key in range(20)]
         results += [stage.app.AsyncResult(result.get(timeout=20)) for result in results]
         stage.assert_all_done(results)

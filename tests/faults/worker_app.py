@@ -11,12 +11,12 @@ import threading
 from importlib import import_module
 from pathlib import Path
 
-app = import_module(os.environ["TASKQ_TEST_TASKS"]).make_app(
-    Path(os.environ["TASKQ_TEST_FOLDER"]), **json.loads(os.environ["TASKQ_TEST_SETTINGS"])
+app = import_module(os.environ["STAGE_TASKS"]).make_app(
+    Path(os.environ["STAGE_FOLDER"]), **json.loads(os.environ["STAGE_SETTINGS"])
 )
 
-if os.environ.get("TASKQ_TEST_THREAD"):
+if os.environ.get("STAGE_THREAD"):
     threading.Thread(target=threading.Event().wait, name="background", daemon=True).start()
-if os.environ.get("TASKQ_TEST_PUBLISH"):
+if os.environ.get("STAGE_PUBLISH"):
     # Leaves a connection open that the worker's children inherit.
     app.send_task("note", ("at-import",))

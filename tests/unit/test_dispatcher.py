@@ -279,7 +279,7 @@ async def test_it_goes_on_when_the_broker_is_back(
     bench.consumer.waiting.put_nowait([make_delivery(app, "a")])
     task = await fetch(bench)
     async with asyncio.timeout(20):
-        while not bench.running:
+        while not bench.running:  # noqa: ASYNC110 - the stand-ins have no events
             await asyncio.sleep(0)
     assert [record.getMessage() for record in caplog.records] == [
         "cannot consume, and tries again until it can: away",
@@ -298,7 +298,7 @@ async def test_leases_are_kept(app: TaskQ) -> None:
     bench.consumer.lost = [running, waiting]
     task = asyncio.create_task(bench.dispatcher.keep_leases(0.01))
     async with asyncio.timeout(20):
-        while not bench.consumer.extended:
+        while not bench.consumer.extended:  # noqa: ASYNC110 - the stand-ins have no events
             await asyncio.sleep(0)
     await cancel(task)
     assert bench.consumer.extended[0] == [running, waiting]

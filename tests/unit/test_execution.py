@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -694,7 +694,7 @@ def test_an_errback_that_fails_changes_nothing(
 
 
 class Watched(Task[..., Any]):
-    calls: list[tuple[Any, ...]] = []
+    calls: ClassVar[list[tuple[Any, ...]]] = []
 
     def before_start(self, task_id: str | None, args: Any, kwargs: Any) -> None:
         self.calls.append(("before_start", task_id, list(args), dict(kwargs)))

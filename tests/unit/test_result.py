@@ -290,3 +290,20 @@ def test_what_cannot_be_decoded(app: TaskQ, payload: bytes) -> None:
     app.backend.store([Outcome("1", states.SUCCESS, payload)])
     with pytest.raises(DecodeError):
         app.AsyncResult("1").get()
+
+
+def test_children_are_the_tasks_that_it_sent() -> None:
+    app = TaskQ("children", broker="memory://", task_store_eager_result=True)
+
+    @app.task
+    def leaf() -> None:
+        """Sent, and not run."""
+
+    @app.task
+    def parent() -> list[str]:
+        return [leaf.delay().id for _ in range(2)]
+
+    result = parent.apply()
+    sent = app.AsyncResult(result.id).children
+    assert [child.id for child in sent] == result.get()
+    assert app.AsyncResult(sent[0].id).state == "PENDING"

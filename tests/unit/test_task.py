@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -91,7 +91,7 @@ def test_a_base_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_class_based(app: TaskQ) -> None:
     class Add(app.Task):  # type: ignore[name-defined, misc]
         max_retries = 9
-        bound: list[TaskQ] = []
+        bound: ClassVar[list[TaskQ]] = []
 
         def run(self, a: int, b: int) -> int:
             return a + b
@@ -196,9 +196,9 @@ def test_a_task_that_is_not_there(app: TaskQ) -> None:
     @app.task(name="proj.add")
     def add() -> None: ...
 
-    with pytest.raises(NotRegistered, match="'proj.ad'.*did you mean 'proj.add'"):
+    with pytest.raises(NotRegistered, match=r"'proj\.ad'.*did you mean 'proj\.add'"):
         app.tasks["proj.ad"]
-    with pytest.raises(KeyError, match="'xyz'.*1 other tasks"):
+    with pytest.raises(KeyError, match=r"'xyz'.*1 other tasks"):
         app.tasks["xyz"]
     assert app.tasks.get("xyz") is None
 

@@ -37,7 +37,7 @@ class Store:
     async def until_watched(self) -> None:
         """Wait until the listener is bound and everybody has been looked after once."""
         looks = len(self.looks)
-        while len(self.looks) == looks:
+        while len(self.looks) == looks:  # noqa: ASYNC110 - looking sets no event
             await asyncio.sleep(0)
 
 

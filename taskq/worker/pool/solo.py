@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from taskq.execution import Report, TaskRunner
@@ -34,7 +35,7 @@ class SoloPool(Pool):
 
     def __init__(self, app: TaskQ, hostname: str, verbose: bool = False) -> None:
         self._runner = TaskRunner(app, hostname, verbose=verbose, on_start=self._started)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="taskq-solo")
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._running: Job | None = None
         self._warned = self._stopping = False
 
@@ -45,6 +46,8 @@ class SoloPool(Pool):
     async def start(self, events: PoolEvents) -> None:
         self._events = events
         self._loop = asyncio.get_running_loop()
+        # A daemon: a task that was given up does not keep the process from ending.
+        threading.Thread(target=self._work, name="taskq-solo", daemon=True).start()
 
     def offer(self, jobs: Sequence[Job]) -> int:
         if self._running is not None or self._stopping or not jobs:
@@ -53,27 +56,38 @@ class SoloPool(Pool):
         if (job.hard_limit or job.soft_limit) and not self._warned:
             self._warned = True
             logger.warning("the solo pool applies no time limits; use -P prefork for them")
-        future = self._loop.run_in_executor(self._thread, self._run, job)
-        future.add_done_callback(lambda done: self._ended(job, done))
+        self._jobs.put(job)
         return 1
 
-    def _run(self, job: Job) -> Report:
-        delivery = job.delivery
-        return self._runner.run(job.ticket, delivery.message, delivery.queue, delivery.deliveries)
+    def _work(self) -> None:
+        """The thread: one job after the other."""
+        while (job := self._jobs.get()) is not None:
+            delivery = job.delivery
+            ended: Report | BaseException
+            try:
+                ended = self._runner.run(
+                    job.ticket, delivery.message, delivery.queue, delivery.deliveries
+                )
+            except BaseException as exc:  # SystemExit and its like
+                ended = exc
+            try:
+                self._loop.call_soon_threadsafe(self._ended, job, ended)
+            except RuntimeError:
+                return  # the loop is closed: this one had been given up
 
     def _started(self, outcome: Outcome) -> None:
-        assert self._running is not None
-        self._loop.call_soon_threadsafe(self._events.progressed, self._running, outcome)
+        job = self._running
+        if job is not None:
+            self._loop.call_soon_threadsafe(self._events.progressed, job, outcome)
 
-    def _ended(self, job: Job, done: asyncio.Future[Report]) -> None:
+    def _ended(self, job: Job, ended: Report | BaseException) -> None:
         if self._running is not job:
             return  # given back by abort
         self._running = None
-        exc = done.exception()
-        if exc is not None:  # SystemExit and its like; elsewhere it would end a child
-            self._events.lost(job, Loss.CRASHED, f"the task exited: {exc!r}")
+        if isinstance(ended, BaseException):  # elsewhere it would end a child
+            self._events.lost(job, Loss.CRASHED, f"the task exited: {ended!r}")
         else:
-            self._events.finished(job, done.result())
+            self._events.finished(job, ended)
         self._events.has_room()
 
     def abort(self) -> None:
@@ -84,4 +98,4 @@ class SoloPool(Pool):
 
     async def stop(self) -> None:
         # Without waiting: a task that was given up cannot be stopped, only left behind.
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._jobs.put(None)
