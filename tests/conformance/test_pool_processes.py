@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,30 @@ def test_short_tasks_do_not_wait_behind_one_that_is_not(kind: PoolKind, tmp_path
     run(kind, scenario)
 
 
+def test_what_waits_behind_it_in_its_packet_goes_back(kind: PoolKind, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+
+    async def scenario(bench: Bench) -> None:
+        await bench.run(*(bench.job("short") for _ in range(300)))
+        late = bench.job("short", str(gate))
+        behind = [bench.job("short") for _ in range(8)]
+        bench.give(late, *behind)
+        await bench.ended(*behind)
+        assert not bench.is_over(late)
+        gone_back = [job for job in behind if job.ticket in bench.losses]
+        assert gone_back  # at least one was in its packet
+        assert all(bench.loss(job) is Loss.UNSTARTED for job in gone_back)
+        gate.touch()
+        await bench.ended(late)
+        bench.result(late)
+        # The process goes on, and has not begun what it was told to leave.
+        again = [bench.job("add", n, 1) for n in range(20)]
+        assert await bench.run(*again) == [n + 1 for n in range(20)]
+        assert not [job for job in gone_back if job.ticket in bench.reports]
+
+    run(kind, scenario, size=1)
+
+
 def test_a_grandchild_that_holds_the_sockets(kind: PoolKind, tmp_path: Path) -> None:
     note = tmp_path / "pid"
 
@@ -206,11 +231,18 @@ def test_a_process_makes_way_after_so_many_tasks(kind: PoolKind) -> None:
     run(kind, scenario, max_tasks=3)
 
 
-def test_recycling_loses_nothing(kind: PoolKind) -> None:
+def test_a_process_that_has_had_its_share_hands_back_the_rest(kind: PoolKind) -> None:
     async def scenario(bench: Bench) -> None:
-        assert await bench.run(*(bench.job("add", n, 1) for n in range(300))) == list(range(1, 301))
+        jobs = [bench.job("pid") for _ in range(1000)]
+        bench.give(*jobs)
+        await bench.ended(*jobs)
+        lost = [job for job in jobs if job.ticket in bench.losses]
+        assert all(bench.loss(job) is Loss.UNSTARTED for job in lost)
+        runs = Counter(bench.result(job) for job in jobs if job.ticket in bench.reports)
+        assert max(runs.values()) <= 7
+        assert runs.total() + len(lost) == len(jobs)
 
-    run(kind, scenario, size=3, max_tasks=7)
+    run(kind, scenario, size=2, max_tasks=7)
 
 
 def test_a_process_makes_way_when_it_is_too_large(kind: PoolKind) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -101,7 +102,8 @@ class WorkerProcess:
             raise AssertionError(f"{self.name}: {exc}; its log:\n{self.log()}") from None
         if not condition():
             raise AssertionError(
-                f"{self.name} ended ({self._popen.returncode}) before {what}; its log:\n{self.log()}"
+                f"{self.name} ended ({self._popen.returncode}) before {what}; its log:\n"
+                + self.log()
             )
 
     def children(self) -> list[Process]:
@@ -123,6 +125,19 @@ class WorkerProcess:
         """Send a signal to the worker's own process."""
         self.tree()
         self._popen.send_signal(number)
+
+    def signal_again(self, number: signal.Signals, after: str) -> None:
+        """Send one more signal, when the one before has been heard.
+
+        Args:
+            number: the signal.
+            after: what the one before has left in the log.
+        """
+        self.wait_log(after)
+        heard = time.monotonic()
+        # The same signal twice within a tenth of a second is one to the worker.
+        wait_until(lambda: time.monotonic() > heard + 0.15, PATIENCE, "a moment to pass")
+        self.signal(number)
 
     def freeze(self) -> None:
         """Stop the worker's own process with SIGSTOP; its children go on."""

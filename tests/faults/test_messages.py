@@ -62,7 +62,8 @@ class TestUnreadable:
         ]
         with closing(sqlite3.connect(stage.database, isolation_level=None)) as connection:
             connection.executemany(
-                "INSERT INTO messages (queue, priority, state, message) VALUES ('default', 0, 0, ?)",
+                "INSERT INTO messages (queue, priority, state, message)"
+                " VALUES ('default', 0, 0, ?)",
                 [(one,) for one in packed],
             )
         stage.wait(lambda: len(stage.dead_letters()) == len(packed), "dead letters")

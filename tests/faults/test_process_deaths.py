@@ -58,7 +58,7 @@ class TestChild:
         poison = stage.send(task, "poison", *([99] if task == "die" else []))
         others = stage.send_notes(range(20))
 
-        with pytest.raises(WorkerLostError, match=r"the 3\. of 3 times"):
+        with pytest.raises(WorkerLostError, match=r"crash 3 of 3"):
             poison.get(timeout=30)
         stage.assert_all_done([poison, *others], dead=1)
         assert stage.journal.count("start", "poison") == 3

@@ -144,8 +144,7 @@ class TestCold:
         stage.wait(lambda: stage.journal.count("start") == 2, "two tasks running")
         first.signal(signals[0])
         for number in signals[1:]:
-            first.wait_log("warm shutdown")
-            first.signal(number)
+            first.signal_again(number, after="warm shutdown")
 
         assert first.end() == 0
         assert "cold shutdown" in first.log()
@@ -218,8 +217,7 @@ class TestStoreAway:
             stage.gates.open("task")
             worker.wait_log("cannot write outcomes")
             worker.signal(signal.SIGTERM)
-            worker.wait_log("warm shutdown")
-            worker.signal(signal.SIGTERM)
+            worker.signal_again(signal.SIGTERM, after="warm shutdown")
             worker.wait_log("cold shutdown")
         assert worker.end() == 0
         assert result.state == "SUCCESS"
@@ -233,13 +231,9 @@ class TestStoreAway:
         with locked(stage.database):
             stage.gates.open("task")
             worker.wait_log("cannot write outcomes")
-            for _ in range(3):
-                before = worker.log().count("shutdown")
-                worker.signal(signal.SIGTERM)
-                worker.wait(
-                    lambda before=before: worker.log().count("shutdown") > before,
-                    "the signal's line in its log",
-                )
+            worker.signal(signal.SIGTERM)
+            worker.signal_again(signal.SIGTERM, after="warm shutdown")
+            worker.signal_again(signal.SIGTERM, after="cold shutdown")
             assert worker.end() == 1
             assert "1 outcomes could not be written" in worker.log()
             assert "Traceback" not in worker.log()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -53,6 +54,17 @@ def producer(stage: Stage, name: str, count: int = 0) -> Iterator[subprocess.Pop
             process.kill()
 
 
+def fill(path: Path) -> None:
+    """Write to the file until there is no space left."""
+    with path.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"x" * 4096)
+        except OSError as exc:
+            if exc.errno != errno.ENOSPC:
+                raise
+
+
 def whole_lines(text: str) -> list[str]:
     """The lines of a text whose writer may have died within the last one."""
     return text[: text.rfind("\n") + 1].split()
@@ -64,8 +76,8 @@ class TestKilled:
         for number in range(6):
             with producer(stage, f"p{number}") as process:
                 assert process.stdout is not None
-                for _ in range(random.randrange(1, 120)):
-                    accepted.append(process.stdout.readline().strip())
+                count = random.randrange(1, 120)
+                accepted += [process.stdout.readline().strip() for _ in range(count)]
                 process.kill()
                 accepted += whole_lines(process.stdout.read())
         check(stage.database)
@@ -261,22 +273,17 @@ class TestNoSpace:
         worker = stage.worker(concurrency=1)
         running = stage.send("give_when", "task", 100_000)
         stage.wait_journal("start", "task")
-        filler = small_disk / "filler"
-        with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
-            while True:
-                file.write(b"x" * 4096)
+        fill(small_disk / "filler")
+        # What is in the log already may have room for it; more than that has not.
         with pytest.raises(OperationalError, match=r"taskq\.db: .*full.*free some space"):
-            for number in range(100):
-                stage.send("length", "x" * 10_000, task_id=f"refused-{number}")
-        accepted = stage.depth().ready + stage.depth().leased
+            stage.send_all("length", ["x" * 10_000] * 100)
 
         stage.gates.open("task")
         worker.wait_log("cannot write outcomes")
-        filler.unlink()
+        (small_disk / "filler").unlink()
         assert len(running.get(timeout=20)) == 100_000
         stage.wait(lambda: stage.depth() == QueueDepth(), "an empty queue")
         assert stage.journal.count("start", "task") == 1
-        assert accepted >= 1
         check(small_disk / "taskq.db")
         assert worker.terminate() == 0
 

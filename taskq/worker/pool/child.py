@@ -111,9 +111,11 @@ class Child:
                 break
             short, items = _decode_work(packet)
             self._slot.take(items[0][0], items[-1][0])
-            for item in items:
-                self._serve(item, short)
-            done += len(items)
+            for number, item in enumerate(items):
+                if self._spent(done) or not self._serve(item, short):
+                    self._give_back(items[number:])
+                    break
+                done += 1
             if len(items) > 1:
                 self._flush()
         self._flush()
@@ -141,17 +143,27 @@ class Child:
             return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > limits.max_memory
         return False
 
-    def _serve(self, item: WorkItem, short: bool) -> None:
-        """Run one task and keep or send its report."""
+    def _serve(self, item: WorkItem, short: bool) -> bool:
+        """Run one task and keep or send its report; False if it has been recalled."""
         ticket, queue, deliveries, packed = item
         now = time.monotonic()
         held = self._slot.held_count
         if held and (not short or held >= MAX_HELD or now - self._held_since > MAX_HOLD):
             self._flush()
+        # First it is noted, then it is looked whether it may be: of the two sides of a recall
+        # at least one sees the other.
         self._slot.begin(ticket, now)
+        if self._slot.is_recalled(ticket):
+            self._slot.end()
+            return False
         report = self._runner.run(ticket, unpack(packed), queue, deliveries)
         self._keep(_encode(report))
         self._slot.end()
+        return True
+
+    def _give_back(self, items: list[WorkItem]) -> None:
+        """Hand back the rest of a packet, for another child to run."""
+        send(self._answers, _encode(("back", [item[0] for item in items])))
 
     def _keep(self, report: bytes) -> None:
         if len(report) > self._slot.room() - LARGE:

@@ -13,7 +13,7 @@ import errno
 import logging
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,8 @@ ALONE_FROM = 3
 _REPORTS = 0xDD
 _OVERDUE = 0.005
 """Seconds after which a short task is no longer taken to be one."""
+_HELD_UP = 0.05
+"""Seconds after which what waits behind it in its packet goes to others."""
 _LOOK = 0.02
 _AGAIN = 1.0
 """Seconds between two warnings of one task that its soft limit has passed."""
@@ -49,6 +51,7 @@ _RESPAWN_DELAY = 1.0
 _encode = msgspec.msgpack.Encoder().encode
 _decode_reports = msgspec.msgpack.Decoder(list[Report]).decode
 _decode_state = msgspec.msgpack.Decoder(tuple[str, int, Outcome]).decode
+_decode_back = msgspec.msgpack.Decoder(tuple[str, list[int]]).decode
 _decode_kind = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 
@@ -203,8 +206,16 @@ class PreforkPool(Pool):
             _, ticket, outcome = _decode_state(packet)
             if ticket in self._jobs:
                 self._events.progressed(self._jobs[ticket][0], outcome)
+        elif kind == "back":
+            self._give_back(_decode_back(packet)[1], "its child takes no more")
         elif self._relay is not None:
             self._relay.answer(child.answers, packet)
+
+    def _give_back(self, tickets: Iterable[int], why: str) -> None:
+        for ticket in tickets:
+            job = self._forget(ticket)
+            if job is not None:
+                self._events.lost(job, Loss.UNSTARTED, why)
 
     # Watching over limits, and over reports that are held too long
 
@@ -220,6 +231,8 @@ class PreforkPool(Pool):
             running = now - child.slot.started
             if running > _OVERDUE:
                 self._rescue(child)
+            if running > _HELD_UP:
+                self._unblock(child, entry[1])
             pause = min(pause, self._enforce(child, entry[0], running))
         if not self._watched:
             return None
@@ -232,6 +245,22 @@ class PreforkPool(Pool):
         if held is not None:
             self._take(_decode_reports(held))
             self._events.has_room()
+
+    def _unblock(self, child: ChildHandle, packet: _Packet) -> None:
+        """Take back what waits in a packet behind a task that is not as short as expected.
+
+        The child is told first.  If it is seen in the same task at a later look, it has not
+        begun the next one and never will; otherwise it hands the rest back by itself.
+        """
+        slot = child.slot
+        ticket = slot.ticket
+        if packet.open < 2 or not ticket:
+            return
+        if slot.recalled == ticket:
+            rest = range(ticket + 1, slot.taken[1] + 1)
+            self._give_back(rest, "the task before it in its packet takes long")
+        else:
+            slot.recall(ticket)
 
     def _enforce(self, child: ChildHandle, job: Job, running: float) -> float:
         """Apply time limits; tells in how many seconds the next one ends."""
@@ -353,10 +382,7 @@ class PreforkPool(Pool):
         if unread(self._nursery.work) == 0:
             newest = max(suspects)
         now_missing = {ticket for ticket in suspects if ticket <= newest}
-        for ticket in sorted(now_missing & missing):
-            job = self._forget(ticket)
-            if job is not None:
-                self._events.lost(job, Loss.UNSTARTED, "its packet died with a child")
+        self._give_back(sorted(now_missing & missing), "its packet died with a child")
         self._events.has_room()
         self._loop.call_later(_GRACE, self._find_lost, suspects, now_missing)
 
@@ -377,10 +403,7 @@ class PreforkPool(Pool):
             child.signal(signal.SIGKILL)
             self._read(child)
             self._rescue(child)
-        for ticket in list(self._jobs):
-            job = self._forget(ticket)
-            if job is not None:
-                self._events.lost(job, Loss.UNSTARTED, "the worker was stopped")
+        self._give_back(list(self._jobs), "the worker was stopped")
 
     async def stop(self) -> None:
         self._stopping = True

@@ -2,8 +2,8 @@
 
 A slot belongs to one child at a time.  The child writes in it which packet it has taken,
 which task it is running since when, and the reports that it has not sent yet; the parent
-writes in it which task has passed its soft limit.  Each number is stored with one machine
-instruction, so that the other side never sees half of one.
+writes in it which task has passed its soft limit, or holds up others.  Each number is stored
+with one machine instruction, so that the other side never sees half of one.
 
     0    ticket of the running task, 0 when idle         written by the child
     8    first ticket of the packet taken last           written by the child
@@ -12,6 +12,7 @@ instruction, so that the other side never sees half of one.
     32   ticket whose soft limit has passed              written by the parent
     40   held reports: number << 32 | length in bytes    written by the child
     48   how often the held reports were sent            written by the child
+    56   ticket behind which its packet is recalled      written by the parent
     64…  the held reports: a MessagePack array
 """
 
@@ -27,7 +28,7 @@ HELD_CAPACITY = SLOT_SIZE - _HEADER
 _ARRAY_HEADER = struct.Struct(">BI")
 _ARRAY = 0xDD
 _WORDS = SLOT_SIZE // 8
-_TICKET, _FIRST, _LAST, _STARTED, _LIMITED, _HELD, _SENT = range(7)
+_TICKET, _FIRST, _LAST, _STARTED, _LIMITED, _HELD, _SENT, _RECALLED = range(8)
 
 
 class SlotTable:
@@ -121,7 +122,20 @@ class Slot:
         self._words[self._base + _SENT] += 1
         self._count = self._length = 0
 
+    def is_recalled(self, ticket: int) -> bool:
+        """Must this task, of the packet in hand, not be begun?"""
+        return self._words[self._base + _FIRST] <= self.recalled < ticket
+
     # What the parent reads and says
+
+    @property
+    def recalled(self) -> int:
+        """The ticket behind which its packet is recalled."""
+        return self._words[self._base + _RECALLED]
+
+    def recall(self, ticket: int) -> None:
+        """Tell the child to begin nothing of its packet that comes after this task."""
+        self._words[self._base + _RECALLED] = ticket
 
     @property
     def ticket(self) -> int:
