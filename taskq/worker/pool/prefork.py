@@ -109,7 +109,7 @@ class PreforkPool(Pool):
         answers.setblocking(False)
         child = ChildHandle(slot, answers, Receiver(answers))
         self._children[index] = child
-        self._loop.add_reader(answers.fileno(), self._on_answers, child)
+        self._loop.add_reader(answers.fileno(), self._read, child)
 
     # Giving work
 
@@ -163,12 +163,8 @@ class PreforkPool(Pool):
 
     # Taking answers
 
-    def _on_answers(self, child: ChildHandle) -> None:
-        """Read all that a child has sent."""
-        self._read(child)
-        self._events.has_room()
-
     def _read(self, child: ChildHandle) -> None:
+        """Read all that a child has sent."""
         while True:
             try:
                 packet = child.receiver.receive()
@@ -189,6 +185,7 @@ class PreforkPool(Pool):
             if job is not None:
                 self._pace.note(job.task.name, report.runtime)
                 self._events.finished(job, report)
+        self._events.has_room()
 
     def _forget(self, ticket: int) -> Job | None:
         entry = self._jobs.pop(ticket, None)
@@ -216,6 +213,7 @@ class PreforkPool(Pool):
             job = self._forget(ticket)
             if job is not None:
                 self._events.lost(job, Loss.UNSTARTED, why)
+        self._events.has_room()
 
     # Watching over limits, and over reports that are held too long
 
@@ -244,7 +242,6 @@ class PreforkPool(Pool):
         held = child.slot.held()
         if held is not None:
             self._take(_decode_reports(held))
-            self._events.has_room()
 
     def _unblock(self, child: ChildHandle, packet: _Packet) -> None:
         """Take back what waits in a packet behind a task that is not as short as expected.
@@ -383,7 +380,6 @@ class PreforkPool(Pool):
             newest = max(suspects)
         now_missing = {ticket for ticket in suspects if ticket <= newest}
         self._give_back(sorted(now_missing & missing), "its packet died with a child")
-        self._events.has_room()
         self._loop.call_later(_GRACE, self._find_lost, suspects, now_missing)
 
     def _nursery_gone(self) -> None:
