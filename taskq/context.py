@@ -17,13 +17,18 @@ running: ContextVar[Request | None] = ContextVar("taskq_running", default=None)
 """The request of the task that this thread or coroutine is running."""
 
 _current_app: TaskQ | None = None
-_shared: list[tuple[Callable[..., Any], dict[str, Any]]] = []
+_shared: list[tuple[Callable[..., Any], dict[str, Any], Any]] = []
 
 
 def set_current_app(app: TaskQ | None) -> None:
     """Make an app the one that `shared_task` and `current_app` refer to."""
     global _current_app
     _current_app = app
+
+
+def has_current_app() -> bool:
+    """Has an app been made in this process?"""
+    return _current_app is not None
 
 
 def get_current_app() -> TaskQ:
@@ -39,11 +44,17 @@ def get_current_app() -> TaskQ:
     return _current_app
 
 
-def add_shared_task(function: Callable[..., Any], options: dict[str, Any]) -> None:
-    """Remember a function that every app made from now on takes in as a task."""
-    _shared.append((function, options))
+def add_shared_task(function: Callable[..., Any], options: dict[str, Any], task: Any) -> None:
+    """Remember a function that every app made from now on takes in as a task.
+
+    Args:
+        function: the function.
+        options: the task's options.
+        task: the task that the first app is to take in, if there was no app yet.
+    """
+    _shared.append((function, options, task))
 
 
-def shared_tasks() -> list[tuple[Callable[..., Any], dict[str, Any]]]:
-    """The functions that were given to `shared_task`, with their options."""
+def shared_tasks() -> list[tuple[Callable[..., Any], dict[str, Any], Any]]:
+    """The functions that were given to `shared_task`, with what was given along."""
     return list(_shared)

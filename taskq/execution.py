@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -29,12 +29,12 @@ from taskq.exceptions import (
 )
 from taskq.failure import ExceptionInfo, safe_repr
 from taskq.message import TaskMessage, step_id
+from taskq.producer import known_options
 from taskq.request import Request
 from taskq.serialization import decompress
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
-    from taskq.producer import CallOptions
     from taskq.task import Task
 
 logger = logging.getLogger("taskq.task")
@@ -58,6 +58,7 @@ class Report(msgspec.Struct, array_like=True, gc=False):
         text: the result or the exception, for the log.
         traceback: for the log; None where it is no surprise.
         reason: why it is a dead letter, if it is one.
+        never_run: outcomes of the chain's further steps, which will not run.
     """
 
     ticket: int
@@ -69,6 +70,7 @@ class Report(msgspec.Struct, array_like=True, gc=False):
     text: str = ""
     traceback: str | None = None
     reason: str = ""
+    never_run: list[Outcome] = []
 
 
 class TaskRunner:
@@ -291,7 +293,7 @@ class TaskRunner:
             signature, _ = signature.call(args)
             args = ()
         all_args, kwargs, merged = signature.merge(args)
-        options = cast("CallOptions", merged)
+        options = known_options(merged)
         options.setdefault("task_id", step_id(request.id or "", step))
         options["root_id"] = request.root_id
         options["parent_id"] = request.id
@@ -390,6 +392,8 @@ class TaskRunner:
             keeps_errors = conf.task_store_errors_even_if_ignored
         if keeps_errors or not self._ignores(task, request):
             report.outcome = self._encode(task, request, states.FAILURE, exc, info.traceback)
+        if request.chain:
+            report.never_run = self._never_run(request, exc, info.traceback)
         if request.errbacks:
             report.follow_ups = self._errbacks(request, exc, info)
         if signals.task_failure.receivers:
@@ -406,6 +410,12 @@ class TaskRunner:
         _guarded(task.handlers.on_failure, exc, *args)
         _guarded(task.handlers.after_return, states.FAILURE, exc, *args)
         return report
+
+    def _never_run(self, request: Request, exc: BaseException, traceback: str) -> list[Outcome]:
+        """Whoever waits for a later step of the chain gets the error of this one, as in Celery."""
+        codec = self._app.result_codec
+        ids = [step.get("options", {}).get("task_id") for step in request.chain or ()]
+        return [codec.encode(key, states.FAILURE, exc, traceback) for key in ids if key]
 
     def _errbacks(
         self, request: Request, exc: BaseException, info: ExceptionInfo

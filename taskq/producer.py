@@ -169,6 +169,8 @@ class Producer:
             EncodeError: an argument cannot be encoded.
             ImproperlyConfigured: an option has a value that makes no sense.
         """
+        if not _OPTIONS.issuperset(options):
+            raise _unknown_option(options, name)
         conf = self._conf
         now = time.time()
         destination = self._router.route(
@@ -185,8 +187,8 @@ class Producer:
         expires = self._expiry(options, task, now)
         request = running.get()
         parent = request if request is not None and not request.called_directly else None
-        soft = options.get("soft_time_limit")
-        hard = options.get("time_limit")
+        soft = _seconds("soft_time_limit", options.get("soft_time_limit"))
+        hard = _seconds("time_limit", options.get("time_limit"))
         ignore = options.get("ignore_result")
         if ignore is None and task is not None:
             ignore = task.ignore_result
@@ -251,6 +253,7 @@ class Producer:
     def _due(self, options: CallOptions, now: float) -> float | None:
         countdown = options.get("countdown")
         if countdown is not None:
+            _seconds("countdown", countdown)
             return now + countdown
         eta = options.get("eta")
         return self._moment("eta", eta) if eta is not None else None
@@ -354,6 +357,31 @@ class Producer:
             min(rules["interval_start"] + rules["interval_step"] * n, rules["interval_max"])
             for n in range(int(rules["max_retries"] or 0))
         )
+
+
+_OPTIONS = CallOptions.__optional_keys__
+
+
+def known_options(options: Mapping[str, Any]) -> CallOptions:
+    """The options of a signature that came from elsewhere, as far as they mean something here."""
+    return cast("CallOptions", {k: v for k, v in options.items() if k in _OPTIONS})
+
+
+def _unknown_option(options: CallOptions, name: str) -> TypeError:
+    # difflib is imported here since only mistakes need it.
+    from difflib import get_close_matches
+
+    unknown = sorted(options.keys() - _OPTIONS)
+    near = get_close_matches(unknown[0], _OPTIONS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(_OPTIONS))}"
+    return TypeError(f"a call of {name} has no option {unknown[0]!r}: {hint}")
+
+
+def _seconds(option: str, value: Any) -> Any:
+    """A number of seconds, or None."""
+    if value is not None and not isinstance(value, int | float):
+        raise TypeError(f"{option}={value!r} must be a number of seconds")
+    return value
 
 
 def _without_none(options: CallOptions) -> dict[str, Any]:

@@ -22,8 +22,8 @@ class TaskRegistry(dict[str, "Task[..., Any]"]):
         from difflib import get_close_matches
 
         near = get_close_matches(name, self, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"{len(self)} other tasks are"
+        hint = f"did you mean {near[0]!r}? " if near else ""
         return NotRegistered(
-            f"no task named {name!r} is registered; {hint} - is its module imported by the app "
-            "(settings imports and include, or app.autodiscover_tasks)?"
+            f"no task named {name!r} is registered: {hint}Tasks are known once the app imports "
+            "their module (settings imports and include, or app.autodiscover_tasks)"
         )

@@ -139,6 +139,8 @@ class AsyncResult(Generic[R]):
         task_name: str | None = None,
         parent: AsyncResult[Any] | None = None,
     ) -> None:
+        if not isinstance(id, str):
+            raise TypeError(f"a task's id is text, not {id!r}")
         self.id = id
         self.task_name = task_name
         self.parent = parent

@@ -171,6 +171,16 @@ class Task(Generic[P, R]):
         self.handlers = Handlers(*map(self._overridden, Handlers._fields))
         self.on_bound(app)
 
+    @property
+    def is_bound(self) -> bool:
+        """Has an app taken it in?"""
+        return "app" in vars(self)
+
+    def __getattr__(self, name: str) -> Any:
+        """Only called for what is not there: above all, the app of a task that has none."""
+        hint = ": no app has taken it in yet, make one with TaskQ(...)" if name == "app" else ""
+        raise AttributeError(f"task {self.name!r} has no attribute {name!r}{hint}")
+
     def _overridden(self, name: str) -> Callable[..., None] | None:
         own = name in vars(self) or getattr(type(self), name) is not getattr(Task, name)
         return getattr(self, name) if own else None

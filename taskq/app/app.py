@@ -78,8 +78,8 @@ class TaskQ(TaskMaker):
         self.conf.load_environ(os.environ)
         if set_as_current:
             self.set_current()
-        for function, options in context.shared_tasks():
-            self.adopt(function, options)
+        for function, options, task in context.shared_tasks():
+            self.adopt(function, options, task)
         self.on_init()
 
     def on_init(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, Unpack, overload
 
 from taskq import context
+from taskq.app.tasks import make_task
 from taskq.task import Task, TaskOptions
 
 P = ParamSpec("P")
@@ -27,15 +28,13 @@ def shared_task(
 ) -> Any:
     """A task of whatever app there is: for libraries, and for Django's reusable apps.
 
-    It is taken in by the current app, and by every app that is made later.
+    It is taken in by the current app, or by the first one that is made, and by every app that
+    is made later.
 
     Args:
         function: the function.
         bind: give the task itself to the function, as its first argument.
         options: see `TaskOptions`.
-
-    Raises:
-        RuntimeError: no app has been made yet; import the module of the app first.
     """
     if function is not None:
         return _share(function, {"bind": bind, **options})
@@ -43,6 +42,10 @@ def shared_task(
 
 
 def _share(function: Callable[..., Any], options: dict[str, Any]) -> Task[..., Any]:
-    app = context.get_current_app()
-    context.add_shared_task(function, options)
-    return app.adopt(function, options)
+    if context.has_current_app():
+        context.add_shared_task(function, options, None)
+        return context.get_current_app().adopt(function, options)
+    own = dict(options)
+    task = make_task(function, own.pop("bind", False), own, Task)
+    context.add_shared_task(function, options, task)
+    return task

@@ -93,15 +93,8 @@ class TaskMaker:
                 f"task {function.__name__!r} has unknown options {unknown}: "
                 f"see taskq.task.TaskOptions for those that exist"
             )
-        attributes = {
-            "name": self.gen_task_name(function.__name__, function.__module__),
-            "run": function if bind else staticmethod(function),
-            "__doc__": function.__doc__,
-            "__module__": function.__module__,
-            **options,
-        }
-        kind = cast("type[AnyTask]", type(function.__name__, (base,), attributes))
-        return self.register_task(kind)
+        options.setdefault("name", self.gen_task_name(function.__name__, function.__module__))
+        return self.register_task(make_task(function, bind, options, base))
 
     def register_task(self, task: AnyTask | type[AnyTask]) -> AnyTask:
         """Take in a class-based task, or an instance of one.
@@ -133,8 +126,18 @@ class TaskMaker:
             for attribute, value in (annotations.get(name) or {}).items():
                 setattr(task, attribute, value)
 
-    def adopt(self, function: Callable[..., Any], options: dict[str, Any]) -> AnyTask:
-        """Make a task of a function that was given to `shared_task`."""
+    def adopt(
+        self, function: Callable[..., Any], options: dict[str, Any], task: AnyTask | None = None
+    ) -> AnyTask:
+        """Make a task of a function that was given to `shared_task`.
+
+        Args:
+            function: the function.
+            options: the task's options.
+            task: what `shared_task` has made of it when there was no app yet.
+        """
+        if task is not None and not task.is_bound:
+            return self.register_task(task)
         own = dict(options)
         return self._make_task(function, own.pop("bind", False), own)
 
@@ -190,6 +193,28 @@ class TaskMaker:
         self.on_after_finalize.send(self)
 
     finalize = load_modules
+
+
+def make_task(
+    function: Callable[..., Any], bind: bool, options: dict[str, Any], base: type[AnyTask]
+) -> AnyTask:
+    """A task that is no app's yet.
+
+    Args:
+        function: what it runs.
+        bind: give the task to the function, as its first argument.
+        options: its attributes.
+        base: its class.
+    """
+    attributes = {
+        "name": f"{function.__module__}.{function.__name__}",
+        "run": function if bind else staticmethod(function),
+        "__doc__": function.__doc__,
+        "__module__": function.__module__,
+        **options,
+    }
+    kind = cast("type[AnyTask]", type(function.__name__, (base,), attributes))
+    return kind()
 
 
 def _same_source(one: AnyTask, other: AnyTask) -> bool:

@@ -77,6 +77,7 @@ class Settlement(msgspec.Struct, eq=False, gc=False):
         delay: REQUEUE no sooner than in this many seconds.
         acknowledged: the delivery was settled before the task ran (``acks_late=False``);
             only the outcome and the follow-ups remain to be written.
+        further: outcomes of other tasks that are decided by this one.
     """
 
     delivery: Delivery
@@ -88,6 +89,11 @@ class Settlement(msgspec.Struct, eq=False, gc=False):
     unused: bool = False
     delay: float = 0.0
     acknowledged: bool = False
+    further: Sequence[Outcome] = ()
+
+    def outcomes(self) -> Sequence[Outcome]:
+        """All that the result store is to keep."""
+        return self.further if self.outcome is None else (self.outcome, *self.further)
 
 
 class QueueDepth(msgspec.Struct, frozen=True):

@@ -343,7 +343,7 @@ class MemoryConsumer(Consumer):
             returned = [self._requeue(s) for s in batch if s.fate is Fate.REQUEUE]
             broker._add(follow_ups)
         if self._backend is not None:
-            self._backend.store([s.outcome for s in won if s.outcome is not None])
+            self._backend.store([outcome for s in won for outcome in s.outcomes()])
         if follow_ups or any(returned):
             broker._wake()
 

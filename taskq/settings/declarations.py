@@ -223,7 +223,7 @@ class Declarations:
     )
     worker_pool: str = setting(
         "prefork",
-        "How tasks run: prefork, threads, asyncio, eventlet, gevent, solo, or one of your own.",
+        "How tasks run: prefork (child processes), or solo (in the worker itself, to debug).",
     )
     worker_prefetch_multiplier: int = setting(
         4,

@@ -259,7 +259,7 @@ def _unknown(name: str, source: str) -> UnknownSetting:
     near = None if name.startswith("_") else suggestion(name)
     hint = f": did you mean {near!r}?" if near else "."
     return UnknownSetting(
-        f"unknown setting {name!r} (from {source}){hint} `taskq settings` lists all"
+        f"unknown setting {name!r} (from {source}){hint} `taskq settings --all` lists them"
     )
 
 

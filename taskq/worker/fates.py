@@ -42,13 +42,15 @@ class Fates:
             report.follow_ups,
             report.reason,
             acknowledged=job.acknowledged,
+            further=report.never_run,
         )
 
     def _log(self, job: Job, report: Report) -> None:
         if report.fate is Fate.DEAD:
             logger.error("Task %s goes to the dead letters: %s", job.label, report.reason)
         elif report.state == states.SUCCESS:
-            logger.info("Task %s succeeded in %.6gs: %s", job.label, report.runtime, report.text)
+            runtime = f"{report.runtime:.6f}".rstrip("0").rstrip(".")
+            logger.info("Task %s succeeded in %ss: %s", job.label, runtime, report.text)
         elif report.state == states.RETRY:
             logger.info("Task %s retry: %s", job.label, report.text)
         elif report.state == states.FAILURE and report.traceback is None:

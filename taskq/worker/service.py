@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import secrets
 import signal
 import socket
 import threading
@@ -90,6 +91,8 @@ class Worker:
             raise ImproperlyConfigured(
                 f"there is no pool {self.pool_name!r}: choose {' or '.join(POOLS)}"
             )
+        if self.pool_name == "solo":
+            self.concurrency = 1
         if self.concurrency < 1:
             raise ImproperlyConfigured(f"concurrency={concurrency}: at least 1 is needed")
         self.hostname = hostname or f"taskq@{socket.gethostname()}"
@@ -125,7 +128,8 @@ class Worker:
         found = [router.queue(name) for name in names if name not in self._excluded]
         if not found:
             raise ImproperlyConfigured("no queue is left to consume: check -Q, -X and task_queues")
-        unique = f"{self.hostname}.{os.getpid()}"
+        # Two containers may have the same host name, and both the pid 1.
+        unique = f"{self.hostname}.{os.getpid()}.{secrets.token_hex(4)}"
         return [q.for_consumer(unique) if isinstance(q, Broadcast) else q for q in found]
 
     def run(self) -> int:
@@ -353,7 +357,7 @@ class Worker:
 class _SignalHandlers:
     """The worker's signal handlers, where it runs on the main thread."""
 
-    _NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+    _NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
     def __init__(self, loop: asyncio.AbstractEventLoop, handle: Callable[[int], None]) -> None:
         self._loop = loop
@@ -362,7 +366,9 @@ class _SignalHandlers:
 
     def __enter__(self) -> None:
         for number in self._NUMBERS if self._installed else ():
-            self._loop.add_signal_handler(number, self._handle, number)
+            # What is ignored stays ignored: nohup(1) has asked for it.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._loop.add_signal_handler(number, self._handle, number)
 
     def __exit__(self, *exc_info: object) -> None:
         for number in self._NUMBERS if self._installed else ():

@@ -128,7 +128,7 @@ class Settler:
         follow_ups = [message for item in batch for message in item.follow_ups]
         if follow_ups:
             await self._broker.apublish(follow_ups)
-        outcomes = [item.outcome for item in batch if item.outcome is not None]
+        outcomes = [outcome for item in batch for outcome in item.outcomes()]
         if outcomes:
             await asyncio.to_thread(self._backend.store, outcomes)
         rest = [

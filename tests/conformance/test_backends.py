@@ -223,12 +223,20 @@ def test_waiting_in_vain(backend: Backend, state: str, timeout: float) -> None:
 
 @pytest.mark.usefixtures("no_polling")
 def test_a_waiter_is_woken(backend: Backend) -> None:
+    found: list[set[str]] = []
+
+    def wait_for_all() -> None:
+        found.extend(set(backend.wait([f"t{n}"], PATIENCE)) for n in range(10))
+
     with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(wait_for_all)
         for n in range(10):
-            waiting = thread.submit(backend.wait, [f"t{n}"], PATIENCE)
             backend.store([outcome(f"t{n}", states.STARTED), outcome("another")])
             backend.store([outcome(f"t{n}")])
-            assert set(waiting.result()) == {f"t{n}"}
+            # It is waiting for the next one, or about to, when this one has been found.
+            wait_until(lambda n=n: len(found) > n, PATIENCE, "the waiter to be woken")
+        waiting.result()
+    assert found == [{f"t{n}"} for n in range(10)]
 
 
 @pytest.mark.usefixtures("no_polling")

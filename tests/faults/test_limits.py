@@ -19,10 +19,10 @@ def stage(make_stage: MakeStage) -> Stage:
 
 @pytest.fixture(scope="module")
 def rounds_per_second() -> float:
-    """How many rounds of the blocking C call this machine does in a second."""
-    begun = time.perf_counter()
+    """How many rounds of the blocking C call take a second of processor time."""
+    begun = time.process_time()
     hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 100_000)
-    return 100_000 / (time.perf_counter() - begun)
+    return 100_000 / (time.process_time() - begun)
 
 
 class TestHard:

@@ -116,9 +116,7 @@ def test_imports(write: Write) -> None:
 @pytest.mark.parametrize("name", ["nowhere", "pkg.nowhere", "nowhere.tasks"])
 def test_imports_that_are_missing(write: Write, name: str) -> None:
     write("pkg/tasks.py")
-    with pytest.raises(
-        ImproperlyConfigured, match=r"no module '(pkg\.)?nowhere'.*imports and"
-    ):
+    with pytest.raises(ImproperlyConfigured, match=r"no module '(pkg\.)?nowhere'.*imports and"):
         discovery.import_modules([name])
 
 

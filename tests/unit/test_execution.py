@@ -597,6 +597,22 @@ def test_a_failure_ends_a_chain(app: TaskQ, run: Run) -> None:
     assert run(fail, chain=[dict(fail.s())], link=fail.s()).follow_ups == []
 
 
+def test_whoever_waits_for_a_later_step_gets_the_error(app: TaskQ, run: Run) -> None:
+    @app.task(name="fail")
+    def fail() -> None:
+        raise ValueError("no good")
+
+    later = [dict(fail.s().set(task_id=key)) for key in ("third", "second")]
+    report = run(fail, chain=later)
+    assert [(o.task_id, o.state) for o in report.never_run] == [
+        ("third", "FAILURE"),
+        ("second", "FAILURE"),
+    ]
+    app.backend.store(report.never_run)
+    with pytest.raises(ValueError, match="no good"):
+        app.AsyncResult("third").get(timeout=1)
+
+
 def test_a_chain_as_callback(app: TaskQ, run: Run) -> None:
     @app.task(name="add")
     def add(a: int, b: int) -> int:

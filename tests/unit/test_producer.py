@@ -163,6 +163,17 @@ def test_eta(build: Build, eta: datetime | str) -> None:
     assert message.headers["eta"] == "2040-01-01T12:00:00+00:00"
 
 
+def test_an_option_that_does_not_exist(build: Build) -> None:
+    with pytest.raises(TypeError, match=r"no option 'countdwn': did you mean 'countdown'"):
+        build(1, countdwn=3)
+
+
+@pytest.mark.parametrize("option", ["countdown", "time_limit", "soft_time_limit"])
+def test_what_is_no_number_of_seconds(build: Build, option: str) -> None:
+    with pytest.raises(TypeError, match=rf"{option}='3' must be a number of seconds"):
+        build(1, **{option: "3"})
+
+
 def test_countdown(build: Build) -> None:
     before = time.time()
     message = build(countdown=50)

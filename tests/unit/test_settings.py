@@ -84,7 +84,7 @@ class TestAccess:
             Settings(task_serialiser="json")
         assert str(caught.value) == (
             "unknown setting 'task_serialiser' (from keyword): did you mean 'task_serializer'? "
-            "`taskq settings` lists all"
+            "`taskq settings --all` lists them"
         )
 
     @pytest.mark.parametrize(

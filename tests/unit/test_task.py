@@ -179,10 +179,24 @@ def test_shared_tasks_belong_to_every_app(app: TaskQ) -> None:
             assert (mine.tasks["named"](), mine.tasks["named"].queue) == ("named", "slow")
 
 
-def test_shared_tasks_need_an_app(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shared_task_waits_for_the_first_app(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(context, "_current_app", None)
-    with pytest.raises(RuntimeError, match="no current app"):
-        shared_task(lambda: None)
+    monkeypatch.setattr(context, "_shared", [])
+
+    @shared_task(name="early", bind=True)
+    def early(self: Task[..., int], n: int) -> int:
+        return n + 1
+
+    assert not early.is_bound
+    with pytest.raises(AttributeError, match=r"'early' .*no app has taken it in yet"):
+        early.delay(1)
+    first = TaskQ("first", broker="memory://")
+    assert first.tasks["early"] is early
+    assert early.app is first
+    second = TaskQ("second", broker="memory://", set_as_current=False)
+    assert second.tasks["early"] is not early
+    assert second.tasks["early"].app is second
+    assert early.apply((1,)).get() == 2
 
 
 def test_pickling_keeps_the_name(app: TaskQ) -> None:
@@ -198,7 +212,7 @@ def test_a_task_that_is_not_there(app: TaskQ) -> None:
 
     with pytest.raises(NotRegistered, match=r"'proj\.ad'.*did you mean 'proj\.add'"):
         app.tasks["proj.ad"]
-    with pytest.raises(KeyError, match=r"'xyz'.*1 other tasks"):
+    with pytest.raises(KeyError, match=r"'xyz' is registered: Tasks are known once"):
         app.tasks["xyz"]
     assert app.tasks.get("xyz") is None
 

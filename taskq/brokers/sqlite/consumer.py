@@ -176,7 +176,7 @@ class SqliteConsumer(Consumer):
     def _settle(self, batch: Sequence[Settlement]) -> None:
         with self._database.write() as connection:
             winners = _winners(connection, batch)
-            outcomes = [s.outcome for s in winners if s.outcome is not None]
+            outcomes = [outcome for s in winners for outcome in s.outcomes()]
             if self._backend is not None:
                 self._backend.write(connection, outcomes)
             enqueue(connection, [message for s in winners for message in s.follow_ups])
