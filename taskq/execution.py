@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("taskq.task")
 
 _SEQUENCES = (list, tuple)
-_STEPS = ("callbacks", "errbacks", "chain")
-_LISTS = frozenset({list, type(None)})
 Invoke = Callable[[Callable[..., Any], Any, Any], Any]
 
 
@@ -110,7 +108,7 @@ class TaskRunner:
             task = self._app.tasks[message.task]
             request = self._open(message, queue, deliveries)
         except Exception as exc:  # whatever a sender can put into a message
-            return self._undecodable(ticket, message, exc)
+            return self.refuse(ticket, message, exc)
         return self.execute(ticket, task, request)[0]
 
     def _open(self, message: TaskMessage, queue: str, deliveries: int) -> Request:
@@ -128,9 +126,8 @@ class TaskRunner:
                 raise TypeError("args must be a list and kwargs an object")
             if type(embed) is not dict and embed is not None:
                 raise TypeError("embed must be an object")
-            for name in _STEPS:
-                if embed and type(embed.get(name)) not in _LISTS:
-                    raise TypeError(f"{name} must be a list")
+            if embed:
+                _check_steps(embed)
         except (TypeError, ValueError) as exc:
             raise InvalidTaskError(
                 f"the body of a task must be [args, kwargs, embed], not "
@@ -146,7 +143,8 @@ class TaskRunner:
             deliveries=deliveries,
         )
 
-    def _undecodable(self, ticket: int, message: TaskMessage, exc: Exception) -> Report:
+    def refuse(self, ticket: int, message: TaskMessage, exc: Exception) -> Report:
+        """The report of a message that cannot be read, or whose own report cannot be sent."""
         info = ExceptionInfo(exc)
         return Report(
             ticket,
@@ -443,6 +441,27 @@ class TaskRunner:
                     "errback %s of task %s[%s] failed", document, request.task, request.id
                 )
         return messages
+
+
+def _check_steps(embed: dict[str, Any]) -> None:
+    """Raise TypeError if what shall follow a task never can.
+
+    One errback that cannot be sent is no reason not to run the task, and is not looked at.
+    """
+    for name in ("callbacks", "errbacks", "chain"):
+        steps = embed.get(name)
+        if steps is None:
+            continue
+        if type(steps) is not list or not (name == "errbacks" or all(map(_is_signature, steps))):
+            raise TypeError(f"{name} must be a list of signatures")
+
+
+def _is_signature(step: Any) -> bool:
+    return (
+        type(step) is dict
+        and isinstance(step.get("task"), str)
+        and isinstance(step.get("options", {}), dict)
+    )
 
 
 def call(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:

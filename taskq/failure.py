@@ -26,7 +26,9 @@ class ExceptionInfo:
     def __init__(self, exception: BaseException) -> None:
         self.exception = exception
         self.type = type(exception)
-        self.traceback = "".join(traceback.format_exception(_strip(exception)))
+        text = "".join(traceback.format_exception(_strip(exception)))
+        # Half of a surrogate pair, which no file and no message can hold, is written out.
+        self.traceback = text.encode("utf-8", "backslashreplace").decode()
 
     def __str__(self) -> str:
         return self.traceback

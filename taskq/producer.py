@@ -182,7 +182,7 @@ class Producer:
         )
         if destination.options:
             options = cast("CallOptions", {**options, **destination.options})
-        task_id = options.get("task_id") or new_id()
+        task_id = _text("task_id", options.get("task_id")) or new_id()
         due = self._due(options, now)
         expires = self._expiry(options, task, now)
         request = running.get()
@@ -195,7 +195,7 @@ class Producer:
         if ignore is None and (task is not None or conf.task_ignore_result):
             ignore = conf.task_ignore_result  # otherwise the worker decides, who knows the task
         headers: dict[str, Any] = {
-            **(options.get("headers") or {}),
+            **_named(options.get("headers")),
             "lang": "py",
             "task": name,
             "id": task_id,
@@ -242,12 +242,12 @@ class Producer:
             body,
             encoded.content_type,
             encoded.content_encoding,
-            destination.exchange,
-            destination.routing_key,
+            _text("exchange", destination.exchange) or "",
+            _text("routing_key", destination.routing_key) or "",
             _checked_priority(priority, name),
-            options.get("reply_to"),
+            _text("reply_to", options.get("reply_to")),
             due,
-            options.get("once"),
+            _text("once", options.get("once")),
         )
 
     def _due(self, options: CallOptions, now: float) -> float | None:
@@ -375,6 +375,20 @@ def _unknown_option(options: CallOptions, name: str) -> TypeError:
     near = get_close_matches(unknown[0], _OPTIONS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(_OPTIONS))}"
     return TypeError(f"a call of {name} has no option {unknown[0]!r}: {hint}")
+
+
+def _text(option: str, value: Any) -> str | None:
+    """A text, or None."""
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{option}={value!r} must be text")
+    return value
+
+
+def _named(headers: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Headers of the caller's own, by names that can travel."""
+    if headers and not all(isinstance(name, str) for name in headers):
+        raise TypeError(f"headers={dict(headers)!r}: their names must be text")
+    return headers or {}
 
 
 def _seconds(option: str, value: Any) -> Any:

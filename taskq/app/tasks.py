@@ -186,9 +186,13 @@ class TaskMaker:
             if self._finalized:
                 return
             self._finalized = True
-        discovery.import_modules([*self.conf.imports, *self.conf.include])
-        for discover in self._discovered:
-            discover()
+        try:
+            discovery.import_modules([*self.conf.imports, *self.conf.include])
+            for discover in self._discovered:
+                discover()
+        except BaseException:
+            self._finalized = False  # who tries again is told again
+            raise
         signals.import_modules.send(self)
         self.on_after_finalize.send(self)
 

@@ -77,14 +77,14 @@ class WakeUps:
     def listener(self, topic: str) -> Listener:
         """Bind a socket that is woken by `send` until it is closed."""
         path = f"{self._folder}/{topic}-{os.getpid()}-{secrets.token_hex(4)}"
-        if self._checked:
+        while True:
+            if not self._checked:
+                self._make_folder()
+                self._checked = True
             try:
                 return Listener(path)
             except FileNotFoundError:
-                pass  # somebody has tidied up /tmp
-        self._make_folder()
-        self._checked = True
-        return Listener(path)
+                self._checked = False  # the last listener has gone, and taken the folder along
 
     def _make_folder(self) -> None:
         """Make the folder, and refuse one that another user has put in our way."""
@@ -144,10 +144,14 @@ class Listener:
         return hints
 
     def close(self) -> None:
-        """Unbind; a forked child leaves the path to its parent."""
+        """Unbind, and leave no empty folder; a forked child leaves both to its parent."""
         self._socket.close()
         if self._pid == os.getpid():
             _unlink(self._path)
+            try:
+                os.rmdir(os.path.dirname(self._path))
+            except OSError:
+                pass  # others listen there
 
     def __enter__(self) -> Self:
         return self

@@ -95,16 +95,13 @@ class WorkerProcess:
         self.wait(lambda: text in self.log(), f"{text!r} in its log", timeout)
 
     def wait(self, condition: Any, what: str, timeout: float = PATIENCE) -> None:
-        """Wait for a condition; if it does not come, show the log."""
+        """Wait for a condition, while it lives."""
         try:
             wait_until(lambda: condition() or self._popen.poll() is not None, timeout, what)
         except TimeoutError as exc:
-            raise AssertionError(f"{self.name}: {exc}; its log:\n{self.log()}") from None
+            raise AssertionError(f"{self.name}: {exc}") from None
         if not condition():
-            raise AssertionError(
-                f"{self.name} ended ({self._popen.returncode}) before {what}; its log:\n"
-                + self.log()
-            )
+            raise AssertionError(f"{self.name} ended ({self._popen.returncode}) before {what}")
 
     def children(self) -> list[Process]:
         """The processes that run tasks: children of the nursery, which is its one child."""
@@ -165,7 +162,7 @@ class WorkerProcess:
         try:
             status = self._popen.wait(timeout)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"{self.name} does not end; its log:\n{self.log()}") from None
+            raise AssertionError(f"{self.name} does not end") from None
         self.assert_gone()
         return status
 
@@ -263,11 +260,11 @@ class Stage:
         )
 
     def wait(self, condition: Any, what: str, timeout: float = PATIENCE) -> None:
-        """Wait for a condition; if it does not come, show the logs of all workers."""
+        """Wait for a condition; if it does not come, say what the queue holds."""
         try:
             wait_until(condition, timeout, what)
         except TimeoutError as exc:
-            raise AssertionError(f"{exc}; {self.depth()}\n{self.logs()}") from None
+            raise AssertionError(f"{exc}; {self.depth()}") from None
 
     def logs(self) -> str:
         """What all workers have written."""
@@ -300,7 +297,8 @@ class Stage:
         self.wait(lambda: self.depth() == QueueDepth(dead=dead), "an empty queue", timeout)
 
     def close(self) -> None:
-        """End all workers; the files are pytest's."""
+        """End all workers; the files are pytest's.  What they wrote is shown if a test fails."""
         for worker in self._workers:
             worker.clean_up()
+        sys.stdout.write(self.logs())
         self.app.close()

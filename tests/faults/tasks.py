@@ -39,6 +39,15 @@ class Gates:
             time.sleep(GATE_POLL)
 
 
+class Unprintable(Exception):
+    """Neither its text nor its parts can be had."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
 def make_app(folder: Path, **settings: Any) -> TaskQ:
     """An app with these tasks, for a test and for the workers that it starts.
 
@@ -118,6 +127,21 @@ def _add_plain(app: TaskQ, journal: Journal, gates: Gates) -> None:
         journal.write("start", key)
         gates.pass_through(key)
         return "x" * size
+
+    @app.task(name="awkward", bind=True)
+    def awkward(self: Any, how: str) -> Any:
+        """End in a way that is hard to write down."""
+        if how == "return":
+            return "\ud800"
+        if how == "raise":
+            raise ValueError("\ud800")
+        if how == "unprintable":
+            raise Unprintable(object())
+        if how == "headers":
+            raise self.retry(countdown=0, headers={"x": object()})
+        if how == "names":
+            raise self.retry(countdown=0, headers={7: "x"})
+        return float("nan"), 1 << 100, {1: {2: 3}}
 
     @app.task(name="length")
     def length(text: str) -> int:

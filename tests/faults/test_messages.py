@@ -87,6 +87,9 @@ class TestUnreadable:
             message(body=[["key"], {}, {"callbacks": "no list"}]),
             message(body=[["key"], {}, {"errbacks": 7}]),
             message(body=[["key"], {}, {"chain": {}}]),
+            message(body=[["key"], {}, {"callbacks": [7]}]),
+            message(body=[["key"], {}, {"chain": [{"task": 7}]}]),
+            message(body=[["key"], {}, {"chain": [{"task": "note", "options": 7}]}]),
             message(headers={"compression": "no-such-compression"}),
             message(headers={"compression": "application/x-gzip"}),
         ]
@@ -103,11 +106,20 @@ class TestUnreadable:
     def test_what_shall_follow(self, stage: Stage, worker: WorkerProcess) -> None:
         """Nothing can follow, and whoever waits is told so."""
         children = worker.children()
-        bodies = [
-            [["key"], {}, {name: [step]}] for name in ("callbacks", "chain") for step in (7, {})
+        steps: list[dict[str, Any]] = [
+            {"task": "note", "args": 7},
+            {"task": "note", "kwargs": [1]},
+            {"task": "note", "options": {"priority": 99}},
+            {"task": "note", "options": {"countdown": "a while"}},
+            {"task": "note", "options": {"exchange": "nowhere", "routing_key": 7}},
+            {"task": "note", "subtask_type": ["a"]},
         ]
-        sent = [message(body=body) for body in bodies]
-        sent += [message("reject", [[1, 2], {}, {"errbacks": [step]}]) for step in (7, {})]
+        sent = [
+            message(body=[["key"], {}, {name: [step]}])
+            for name in ("callbacks", "chain")
+            for step in steps
+        ]
+        sent += [message("reject", [[1, 2], {}, {"errbacks": [step]}]) for step in (7, {}, *steps)]
         stage.app.broker.publish(sent)
         results = [stage.app.AsyncResult(one.id) for one in sent]
         stage.assert_all_done(results)
@@ -220,6 +232,23 @@ class TestSize:
         assert [result.get(timeout=1) for result in lengths] == sizes
         assert [len(result.get(timeout=1)) for result in texts] == sizes
         assert worker.terminate() == 0
+
+    def test_ends_that_are_hard_to_write_down(self, stage: Stage, worker: WorkerProcess) -> None:
+        children = worker.children()
+        results = {
+            how: stage.send("awkward", how)
+            for how in ("return", "numbers", "raise", "unprintable", "headers", "names")
+        }
+        # The one whose retry cannot be sent is a dead letter.
+        stage.assert_all_done(list(results.values()), dead=1)
+        ends = {how: result.get(propagate=False) for how, result in results.items()}
+        assert ends["return"] == "\ud800"
+        assert ends["numbers"][1] == 1 << 100
+        assert isinstance(ends["raise"], ValueError)
+        assert type(ends["unprintable"]).__name__ == "Unprintable"
+        assert isinstance(ends["headers"], TypeError)
+        assert isinstance(ends["names"], TypeError)
+        still_works(stage, worker, children)
 
     def test_a_result_that_cannot_be_encoded(self, stage: Stage, worker: WorkerProcess) -> None:
         children = worker.children()

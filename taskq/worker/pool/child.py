@@ -156,8 +156,13 @@ class Child:
         if self._slot.is_recalled(ticket):
             self._slot.end()
             return False
-        report = self._runner.run(ticket, unpack(packed), queue, deliveries)
-        self._keep(_encode(report))
+        message = unpack(packed)
+        report = self._runner.run(ticket, message, queue, deliveries)
+        try:
+            encoded = _encode(report)
+        except Exception as exc:  # a header of a follow-up, for example
+            encoded = _encode(self._runner.refuse(ticket, message, exc))
+        self._keep(encoded)
         self._slot.end()
         return True
 
