@@ -97,14 +97,15 @@ def _add_plain(app: TaskQ, journal: Journal, gates: Gates) -> None:
     app.task(name="hold_early", acks_late=False)(hold)
 
     @app.task(name="stumble", bind=True)
-    def stumble(self: Any, key: str) -> None:
-        """Fail; but the first delivery tells of its progress before, when it may."""
+    def stumble(self: Any, key: str) -> str:
+        """Fail; but the first delivery tells of its progress, when it may, and succeeds."""
         journal.write("start", key)
         gates.pass_through(f"{key}-{self.request.deliveries}")
-        if self.request.deliveries == 1:
-            self.update_state(state="PROGRESS", meta={"percent": 50})
-            journal.write("progress", key)
-        raise ValueError("stumbled")
+        if self.request.deliveries > 1:
+            raise ValueError("stumbled")
+        self.update_state(state="PROGRESS", meta={"percent": 50})
+        journal.write("progress", key)
+        return "late"
 
     @app.task(name="after")
     def after(value: Any, key: str) -> Any:

