@@ -10,7 +10,7 @@ import inspect
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,7 +18,6 @@ import msgspec
 from taskq import signals, states
 from taskq.backends.base import Outcome
 from taskq.brokers.base import Fate
-from taskq.canvas import Signature, chain
 from taskq.context import running
 from taskq.exceptions import (
     EncodeError,
@@ -28,8 +27,8 @@ from taskq.exceptions import (
     Retry,
 )
 from taskq.failure import ExceptionInfo, safe_repr
-from taskq.message import TaskMessage, step_id
-from taskq.producer import known_options
+from taskq.follow_ups import FollowUps, check_steps
+from taskq.message import TaskMessage
 from taskq.request import Request
 from taskq.serialization import decompress
 
@@ -95,6 +94,7 @@ class TaskRunner:
         self._invoke = invoke or call
         self._verbose = verbose
         self._on_start = on_start
+        self._follow_ups = FollowUps(app)
         self._tracks = app.conf.task_track_started
         self._accept = app.serializers.content_types(app.conf.accept_content)
 
@@ -127,7 +127,7 @@ class TaskRunner:
             if type(embed) is not dict and embed is not None:
                 raise TypeError("embed must be an object")
             if embed:
-                _check_steps(embed)
+                check_steps(embed)
         except (TypeError, ValueError) as exc:
             raise InvalidTaskError(
                 f"the body of a task must be [args, kwargs, embed], not "
@@ -213,7 +213,7 @@ class TaskRunner:
             report.outcome = self._encode(task, request, states.SUCCESS, value)
         embed = request.embed
         if request.retry_message or embed.get("chain") or embed.get("callbacks"):
-            report.follow_ups = self._next_steps(request, value)
+            report.follow_ups = self._follow_ups.of_success(request, value)
         if self._verbose:
             report.text = _short(value, task.resultrepr_maxsize)
         if signals.task_success.receivers:
@@ -262,44 +262,6 @@ class TaskRunner:
             # Arguments that the result serializer cannot carry are kept as logs show them.
             more["args"], more["kwargs"] = headers.get("argsrepr"), headers.get("kwargsrepr")
         return codec.encode(headers["id"], state, value, traceback, headers, **more)
-
-    def _next_steps(self, request: Request, value: Any) -> list[TaskMessage]:
-        """The messages of callbacks and of the chain's next step."""
-        if request.is_eager:
-            return []
-        messages = [
-            self._step(request, f"callback-{number}", document, (value,))
-            for number, document in enumerate(request.callbacks or ())
-        ]
-        if request.chain:
-            *rest, following = request.chain
-            messages.append(self._step(request, "chain", following, (value,), rest))
-        if request.retry_message is not None:  # retry(throw=False), and then it returned
-            messages.append(request.retry_message)
-        return messages
-
-    def _step(
-        self,
-        request: Request,
-        step: str,
-        document: Mapping[str, Any],
-        args: tuple[Any, ...],
-        rest: list[Any] | None = None,
-    ) -> TaskMessage:
-        signature = Signature.from_dict(document, self._app)
-        if isinstance(signature, chain):
-            signature, _ = signature.call(args)
-            args = ()
-        all_args, kwargs, merged = signature.merge(args)
-        options = known_options(merged)
-        options.setdefault("task_id", step_id(request.id or "", step))
-        options["root_id"] = request.root_id
-        options["parent_id"] = request.id
-        options["once"] = f"{request.id}:{request.retries}:{step}"
-        if rest:
-            options["chain"] = rest
-        task = self._app.tasks.get(signature.task)
-        return self._app.producer.build(signature.task, all_args, kwargs, options, task)
 
     # It raised
 
@@ -391,9 +353,9 @@ class TaskRunner:
         if keeps_errors or not self._ignores(task, request):
             report.outcome = self._encode(task, request, states.FAILURE, exc, info.traceback)
         if request.chain:
-            report.never_run = self._never_run(request, exc, info.traceback)
+            report.never_run = self._follow_ups.never_run(request, exc, info.traceback)
         if request.errbacks:
-            report.follow_ups = self._errbacks(request, exc, info)
+            report.follow_ups = self._follow_ups.of_failure(request, exc, info)
         if signals.task_failure.receivers:
             signals.task_failure.send(
                 task,
@@ -408,60 +370,6 @@ class TaskRunner:
         _guarded(task.handlers.on_failure, exc, *args)
         _guarded(task.handlers.after_return, states.FAILURE, exc, *args)
         return report
-
-    def _never_run(self, request: Request, exc: BaseException, traceback: str) -> list[Outcome]:
-        """Whoever waits for a later step of the chain gets the error of this one, as in Celery."""
-        codec = self._app.result_codec
-        ids = [step.get("options", {}).get("task_id") for step in request.chain or ()]
-        return [codec.encode(key, states.FAILURE, exc, traceback) for key in ids if key]
-
-    def _errbacks(
-        self, request: Request, exc: BaseException, info: ExceptionInfo
-    ) -> list[TaskMessage]:
-        """Call or send what was linked as errback.
-
-        As in Celery, one that is known here and takes several arguments is called at once
-        with (request, exc, traceback); others are sent with the id of the failed task.
-        """
-        messages: list[TaskMessage] = []
-        for number, document in enumerate(request.errbacks or ()):
-            try:
-                signature = Signature.from_dict(document, self._app)
-                task = self._app.tasks.get(signature.task)
-                if task is not None and not signature.immutable and task.takes_several():
-                    args, kwargs, _ = signature.merge((request, exc, info.traceback))
-                    task.run(*args, **kwargs)
-                elif request.is_eager:
-                    signature.apply((request.id,))
-                else:
-                    step = f"errback-{number}"
-                    messages.append(self._step(request, step, document, (request.id,)))
-            except Exception:
-                logger.exception(
-                    "errback %s of task %s[%s] failed", document, request.task, request.id
-                )
-        return messages
-
-
-def _check_steps(embed: dict[str, Any]) -> None:
-    """Raise TypeError if what shall follow a task never can.
-
-    One errback that cannot be sent is no reason not to run the task, and is not looked at.
-    """
-    for name in ("callbacks", "errbacks", "chain"):
-        steps = embed.get(name)
-        if steps is None:
-            continue
-        if type(steps) is not list or not (name == "errbacks" or all(map(_is_signature, steps))):
-            raise TypeError(f"{name} must be a list of signatures")
-
-
-def _is_signature(step: Any) -> bool:
-    return (
-        type(step) is dict
-        and isinstance(step.get("task"), str)
-        and isinstance(step.get("options", {}), dict)
-    )
 
 
 def call(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:

@@ -17,6 +17,7 @@ from taskq.serialization import compress
 
 if TYPE_CHECKING:
     from taskq.brokers.base import Broker
+    from taskq.request import Request
     from taskq.routing import Router
     from taskq.serialization import SerializerRegistry
     from taskq.settings import Settings
@@ -182,48 +183,13 @@ class Producer:
         )
         if destination.options:
             options = cast("CallOptions", {**options, **destination.options})
-        task_id = _text("task_id", options.get("task_id")) or new_id()
         due = self._due(options, now)
-        expires = self._expiry(options, task, now)
         request = running.get()
         parent = request if request is not None and not request.called_directly else None
-        soft = _seconds("soft_time_limit", options.get("soft_time_limit"))
-        hard = _seconds("time_limit", options.get("time_limit"))
-        ignore = options.get("ignore_result")
-        if ignore is None and task is not None:
-            ignore = task.ignore_result
-        if ignore is None and (task is not None or conf.task_ignore_result):
-            ignore = conf.task_ignore_result  # otherwise the worker decides, who knows the task
-        headers: dict[str, Any] = {
-            **_named(options.get("headers")),
-            "lang": "py",
-            "task": name,
-            "id": task_id,
-            "shadow": options.get("shadow"),
-            "eta": to_isoformat(due) if due is not None else None,
-            "expires": to_isoformat(expires) if expires is not None else None,
-            "group": options.get("group_id"),
-            "group_index": options.get("group_index"),
-            "retries": options.get("retries") or 0,
-            "timelimit": [hard, soft],
-            "root_id": options.get("root_id") or (parent.root_id if parent else None) or task_id,
-            "parent_id": options.get("parent_id") or (parent.id if parent else None),
-            "argsrepr": _short_repr(args),
-            "kwargsrepr": _short_repr(kwargs),
-            "origin": self._sender(),
-            "ignore_result": ignore,
-            "replaced_task_nesting": 0,
-            "stamped_headers": None,
-            "stamps": {},
-        }
-        embed = {
-            "callbacks": as_list(options.get("link")) or None,
-            "errbacks": as_list(options.get("link_error")) or None,
-            "chain": options.get("chain"),
-            "chord": options.get("chord"),
-        }
+        headers = self._headers(name, args, kwargs, options, task, parent, now)
+        headers["eta"] = to_isoformat(due) if due is not None else None
         encoded = self._serializers.encode(
-            (args, kwargs, embed),
+            (args, kwargs, _embed(options)),
             options.get("serializer") or (task and task.serializer) or conf.task_serializer,
         )
         body = encoded.body
@@ -249,6 +215,53 @@ class Producer:
             due,
             _text("once", options.get("once")),
         )
+
+    def _headers(
+        self,
+        name: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: CallOptions,
+        task: Task[..., Any] | None,
+        parent: Request | None,
+        now: float,
+    ) -> dict[str, Any]:
+        """Protocol 2's headers, but for the eta, with the caller's own among them."""
+        task_id = _text("task_id", options.get("task_id")) or new_id()
+        expires = self._expiry(options, task, now)
+        soft = _seconds("soft_time_limit", options.get("soft_time_limit"))
+        hard = _seconds("time_limit", options.get("time_limit"))
+        return {
+            **_named(options.get("headers")),
+            "lang": "py",
+            "task": name,
+            "id": task_id,
+            "shadow": options.get("shadow"),
+            "eta": None,
+            "expires": to_isoformat(expires) if expires is not None else None,
+            "group": options.get("group_id"),
+            "group_index": options.get("group_index"),
+            "retries": options.get("retries") or 0,
+            "timelimit": [hard, soft],
+            "root_id": options.get("root_id") or (parent.root_id if parent else None) or task_id,
+            "parent_id": options.get("parent_id") or (parent.id if parent else None),
+            "argsrepr": _short_repr(args),
+            "kwargsrepr": _short_repr(kwargs),
+            "origin": self._sender(),
+            "ignore_result": self._ignores(options, task),
+            "replaced_task_nesting": 0,
+            "stamped_headers": None,
+            "stamps": {},
+        }
+
+    def _ignores(self, options: CallOptions, task: Task[..., Any] | None) -> bool | None:
+        """Whether the result is wanted; None leaves it to the worker, who knows the task."""
+        ignore = options.get("ignore_result")
+        if ignore is None and task is not None:
+            ignore = task.ignore_result
+        if ignore is None and (task is not None or self._conf.task_ignore_result):
+            ignore = self._conf.task_ignore_result
+        return ignore
 
     def _due(self, options: CallOptions, now: float) -> float | None:
         countdown = options.get("countdown")
@@ -375,6 +388,16 @@ def _unknown_option(options: CallOptions, name: str) -> TypeError:
     near = get_close_matches(unknown[0], _OPTIONS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(_OPTIONS))}"
     return TypeError(f"a call of {name} has no option {unknown[0]!r}: {hint}")
+
+
+def _embed(options: CallOptions) -> dict[str, Any]:
+    """The third part of protocol 2's body: what follows the task."""
+    return {
+        "callbacks": as_list(options.get("link")) or None,
+        "errbacks": as_list(options.get("link_error")) or None,
+        "chain": options.get("chain"),
+        "chord": options.get("chord"),
+    }
 
 
 def _text(option: str, value: Any) -> str | None:

@@ -624,6 +624,22 @@ def test_a_chain_as_callback(app: TaskQ, run: Run) -> None:
     assert arguments(app, message) == ([4, 2], {})
 
 
+def test_a_chain_within_a_chain_comes_before_the_rest(app: TaskQ, run: Run) -> None:
+    @app.task(name="add")
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    # As a message of Celery's may have it: there the last one is the next step.
+    steps = [dict(add.s(100)), dict(add.s(1) | add.s(10))]
+    message, seen = None, []
+    for _ in range(4):
+        report = run(message) if message is not None else run(add, 0, 0, chain=steps)
+        seen.append(result(app, report)["result"])
+        message = report.follow_ups[0] if report.follow_ups else None
+    assert seen == [0, 1, 11, 111]
+    assert message is None
+
+
 def test_errbacks_that_are_known_here_are_called(app: TaskQ, run: Run) -> None:
     calls = []
 
