@@ -46,7 +46,7 @@ class Report(msgspec.Struct, array_like=True, gc=False):
     """What came of one execution, on its way from a child to the worker's parent.
 
     Attributes:
-        ticket: the worker's number for it.
+        ticket: the caller's number for it.
         fate: what becomes of the message.
         state: how it ended.
         runtime: seconds.

@@ -52,8 +52,7 @@ class Job(msgspec.Struct, eq=False, gc=False):
         message = self.delivery.message
         return f"{message.headers.get('shadow') or message.task}[{message.id}]"
 
-    @property
-    def work_item(self) -> WorkItem:
-        """What a child is sent."""
+    def work_item(self, number: int) -> WorkItem:
+        """What a child is sent; it knows the job by that number."""
         delivery = self.delivery
-        return (self.ticket, delivery.queue, delivery.deliveries, delivery.packed)
+        return (number, delivery.queue, delivery.deliveries, delivery.packed)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("taskq.worker")
 
 WorkItem = tuple[int, str, int, bytes]
-"""Ticket, queue, deliveries, packed message."""
+"""The pool's number, queue, deliveries, packed message."""
 ONE_REPORT = b"\xdd\x00\x00\x00\x01"
 """The head of an array of one, in MessagePack."""
 MAX_HELD = 64
@@ -111,9 +111,9 @@ class Child:
                 break
             short, items = _decode_work(packet)
             self._slot.take(items[0][0], items[-1][0])
-            for number, item in enumerate(items):
+            for index, item in enumerate(items):
                 if self._spent(done) or not self._serve(item, short):
-                    self._give_back(items[number:])
+                    self._give_back(items[index:])
                     break
                 done += 1
             if len(items) > 1:
@@ -145,23 +145,23 @@ class Child:
 
     def _serve(self, item: WorkItem, short: bool) -> bool:
         """Run one task and keep or send its report; False if it has been recalled."""
-        ticket, queue, deliveries, packed = item
+        number, queue, deliveries, packed = item
         now = time.monotonic()
         held = self._slot.held_count
         if held and (not short or held >= MAX_HELD or now - self._held_since > MAX_HOLD):
             self._flush()
         # First it is noted, then it is looked whether it may be: of the two sides of a recall
         # at least one sees the other.
-        self._slot.begin(ticket, now)
-        if self._slot.is_recalled(ticket):
+        self._slot.begin(number, now)
+        if self._slot.is_recalled(number):
             self._slot.end()
             return False
         message = unpack(packed)
-        report = self._runner.run(ticket, message, queue, deliveries)
+        report = self._runner.run(number, message, queue, deliveries)
         try:
             encoded = _encode(report)
         except Exception as exc:  # a header of a follow-up, for example
-            encoded = _encode(self._runner.refuse(ticket, message, exc))
+            encoded = _encode(self._runner.refuse(number, message, exc))
         self._keep(encoded)
         self._slot.end()
         return True
@@ -187,7 +187,7 @@ class Child:
 
     def _send_state(self, outcome: Outcome) -> None:
         """Tell the parent at once of a state on the way, such as STARTED."""
-        send(self._answers, _encode(("state", self._slot.ticket, outcome)))
+        send(self._answers, _encode(("state", self._slot.number, outcome)))
 
     # Running the function, under its soft limit
 
@@ -203,8 +203,8 @@ class Child:
 
     def _on_soft_limit(self, number: int, frame: FrameType | None) -> None:
         """The parent says that a task has run for too long; only if it still runs."""
-        ticket = self._slot.ticket
-        if self._running and ticket and self._slot.limited == ticket:
+        number = self._slot.number
+        if self._running and number and self._slot.limited == number:
             if self._driver.running:
                 self._driver.interrupt(SoftTimeLimitExceeded())
             else:

@@ -78,7 +78,10 @@ class PreforkPool(Pool):
         self._relay = relay
         self._children: dict[int, ChildHandle] = {}  # by slot
         self._by_pid: dict[int, ChildHandle] = {}
-        self._jobs: dict[int, tuple[Job, _Packet]] = {}  # by ticket
+        # By number in the order of sending, which is not that of the jobs' tickets: the urgent
+        # ones go first.  Children know jobs by these numbers, and slots speak of them.
+        self._jobs: dict[int, tuple[Job, _Packet]] = {}
+        self._next_number = 1
         self._packets = 0
         self._watched = 0
         self._pace = Pace()
@@ -122,7 +125,8 @@ class PreforkPool(Pool):
             if self._packets >= self._processes * (self._pace.packets(name) if short else 1):
                 break
             bundle = self._bundle(jobs, taken) if short else jobs[taken : taken + 1]
-            packet = _encode((short, [job.work_item for job in bundle]))
+            items = [job.work_item(number) for number, job in enumerate(bundle, self._next_number)]
+            packet = _encode((short, items))
             try:
                 send(self._nursery.work, packet)
             except BlockingIOError:
@@ -141,7 +145,8 @@ class PreforkPool(Pool):
         packet = _Packet(len(bundle), short or any(map(_is_limited, bundle)))
         self._packets += 1
         for job in bundle:
-            self._jobs[job.ticket] = (job, packet)
+            self._jobs[self._next_number] = (job, packet)
+            self._next_number += 1
         if packet.watched:
             self._watched += len(bundle)
             self._watch.wake()
@@ -183,12 +188,13 @@ class PreforkPool(Pool):
         for report in reports:
             job = self._forget(report.ticket)
             if job is not None:
+                report.ticket = job.ticket
                 self._pace.note(job.task.name, report.runtime)
                 self._events.finished(job, report)
         self._events.has_room()
 
-    def _forget(self, ticket: int) -> Job | None:
-        entry = self._jobs.pop(ticket, None)
+    def _forget(self, number: int) -> Job | None:
+        entry = self._jobs.pop(number, None)
         if entry is None:
             return None
         job, packet = entry
@@ -200,17 +206,17 @@ class PreforkPool(Pool):
     def _answer(self, child: ChildHandle, packet: bytes) -> None:
         kind = msgspec.msgpack.decode(_decode_kind(packet)[0])
         if kind == "state":
-            _, ticket, outcome = _decode_state(packet)
-            if ticket in self._jobs:
-                self._events.progressed(self._jobs[ticket][0], outcome)
+            _, number, outcome = _decode_state(packet)
+            if number in self._jobs:
+                self._events.progressed(self._jobs[number][0], outcome)
         elif kind == "back":
             self._give_back(_decode_back(packet)[1], "its child takes no more")
         elif self._relay is not None:
             self._relay.answer(child.answers, packet)
 
-    def _give_back(self, tickets: Iterable[int], why: str) -> None:
-        for ticket in tickets:
-            job = self._forget(ticket)
+    def _give_back(self, numbers: Iterable[int], why: str) -> None:
+        for number in numbers:
+            job = self._forget(number)
             if job is not None:
                 self._events.lost(job, Loss.UNSTARTED, why)
         self._events.has_room()
@@ -222,7 +228,8 @@ class PreforkPool(Pool):
         now = time.monotonic()
         pause, seen = 1.0, 0
         for child in self._children.values():
-            entry = self._jobs.get(child.slot.ticket)
+            number = child.slot.number
+            entry = self._jobs.get(number)
             if entry is None or not entry[1].watched:
                 continue
             seen += 1
@@ -231,7 +238,7 @@ class PreforkPool(Pool):
                 self._rescue(child)
             if running > _HELD_UP:
                 self._unblock(child, entry[1])
-            pause = min(pause, self._enforce(child, entry[0], running))
+            pause = min(pause, self._enforce(child, number, entry[0], running))
         if not self._watched:
             return None
         # Until all that matters is seen running, look often.
@@ -250,16 +257,16 @@ class PreforkPool(Pool):
         begun the next one and never will; otherwise it hands the rest back by itself.
         """
         slot = child.slot
-        ticket = slot.ticket
-        if packet.open < 2 or not ticket:
+        number = slot.number
+        if packet.open < 2 or not number:
             return
-        if slot.recalled == ticket:
-            rest = range(ticket + 1, slot.taken[1] + 1)
+        if slot.recalled == number:
+            rest = range(number + 1, slot.taken[1] + 1)
             self._give_back(rest, "the task before it in its packet takes long")
         else:
-            slot.recall(ticket)
+            slot.recall(number)
 
-    def _enforce(self, child: ChildHandle, job: Job, running: float) -> float:
+    def _enforce(self, child: ChildHandle, number: int, job: Job, running: float) -> float:
         """Apply time limits; tells in how many seconds the next one ends."""
         pause = _AGAIN
         if job.hard_limit is not None:
@@ -274,7 +281,7 @@ class PreforkPool(Pool):
                 # Again and again: `except Exception` may have swallowed it.
                 job.warned = running
                 due = running + _AGAIN
-                child.slot.limit(job.ticket)
+                child.slot.limit(number)
                 child.signal(signal.SIGUSR1)
             pause = min(pause, due - running)
         return max(pause, 0.001)
@@ -340,13 +347,13 @@ class PreforkPool(Pool):
     def _account_for(self, child: ChildHandle, status: int) -> None:
         """Tell what became of the jobs that a dead child had."""
         detail = how_it_ended(child.pid, status)
-        running = child.slot.ticket
+        running = child.slot.number
         first, last = child.slot.taken
-        for ticket in range(first, last + 1) if first else ():
-            job = self._forget(ticket)
+        for number in range(first, last + 1) if first else ():
+            job = self._forget(number)
             if job is None:
                 continue
-            if ticket != running:
+            if number != running:
                 self._events.lost(job, Loss.UNSTARTED, detail)
             elif job.timed_out:
                 self._events.lost(job, Loss.TIMED_OUT, detail)
@@ -357,7 +364,7 @@ class PreforkPool(Pool):
         child.slot.clear()
 
     def _find_lost(self, suspects: set[int], missing: set[int]) -> None:
-        """Give back tickets that the dead child took from the socket and never noted.
+        """Give back jobs that the dead child took from the socket and never noted.
 
         The socket is first in, first out: what was sent before a packet that has been
         taken, or all of it once the socket is empty, has been taken too.  If it stands in
@@ -378,7 +385,7 @@ class PreforkPool(Pool):
             return
         if unread(self._nursery.work) == 0:
             newest = max(suspects)
-        now_missing = {ticket for ticket in suspects if ticket <= newest}
+        now_missing = {number for number in suspects if number <= newest}
         self._give_back(sorted(now_missing & missing), "its packet died with a child")
         self._loop.call_later(_GRACE, self._find_lost, suspects, now_missing)
 

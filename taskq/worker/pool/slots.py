@@ -2,17 +2,20 @@
 
 A slot belongs to one child at a time.  The child writes in it which packet it has taken,
 which task it is running since when, and the reports that it has not sent yet; the parent
-writes in it which task has passed its soft limit, or holds up others.  Each number is stored
+writes in it which task has passed its soft limit, or holds up others.  Each word is stored
 with one machine instruction, so that the other side never sees half of one.
 
-    0    ticket of the running task, 0 when idle         written by the child
-    8    first ticket of the packet taken last           written by the child
-    16   last ticket of that packet                      written by the child
+Tasks are named by numbers that the pool gave them in the order of sending: those of a packet
+follow each other, and a packet that was sent later has higher ones.
+
+    0    number of the running task, 0 when idle         written by the child
+    8    first number of the packet taken last           written by the child
+    16   last number of that packet                      written by the child
     24   when the running task started (monotonic)       written by the child
-    32   ticket whose soft limit has passed              written by the parent
+    32   number whose soft limit has passed              written by the parent
     40   held reports: number << 32 | length in bytes    written by the child
     48   how often the held reports were sent            written by the child
-    56   ticket behind which its packet is recalled      written by the parent
+    56   number behind which its packet is recalled      written by the parent
     64…  the held reports: a MessagePack array
 """
 
@@ -28,7 +31,7 @@ HELD_CAPACITY = SLOT_SIZE - _HEADER
 _ARRAY_HEADER = struct.Struct(">BI")
 _ARRAY = 0xDD
 _WORDS = SLOT_SIZE // 8
-_TICKET, _FIRST, _LAST, _STARTED, _LIMITED, _HELD, _SENT, _RECALLED = range(8)
+_NUMBER, _FIRST, _LAST, _STARTED, _LIMITED, _HELD, _SENT, _RECALLED = range(8)
 
 
 class SlotTable:
@@ -78,19 +81,19 @@ class Slot:
     # What the child says
 
     def take(self, first: int, last: int) -> None:
-        """The child has taken a packet with these tickets."""
+        """The child has taken a packet with these numbers."""
         words, base = self._words, self._base
         words[base + _LAST] = last
         words[base + _FIRST] = first
 
-    def begin(self, ticket: int, now: float) -> None:
+    def begin(self, number: int, now: float) -> None:
         """The child starts to run a task."""
         self._times[self._base + _STARTED] = now
-        self._words[self._base + _TICKET] = ticket
+        self._words[self._base + _NUMBER] = number
 
     def end(self) -> None:
         """The child runs nothing."""
-        self._words[self._base + _TICKET] = 0
+        self._words[self._base + _NUMBER] = 0
 
     def hold(self, report: bytes) -> None:
         """Keep an encoded report until it is sent; there must be room for it."""
@@ -122,29 +125,29 @@ class Slot:
         self._words[self._base + _SENT] += 1
         self._count = self._length = 0
 
-    def is_recalled(self, ticket: int) -> bool:
+    def is_recalled(self, number: int) -> bool:
         """Must this task, of the packet in hand, not be begun?"""
-        return self._words[self._base + _FIRST] <= self.recalled < ticket
+        return self._words[self._base + _FIRST] <= self.recalled < number
 
     # What the parent reads and says
 
     @property
     def recalled(self) -> int:
-        """The ticket behind which its packet is recalled."""
+        """The number behind which its packet is recalled."""
         return self._words[self._base + _RECALLED]
 
-    def recall(self, ticket: int) -> None:
+    def recall(self, number: int) -> None:
         """Tell the child to begin nothing of its packet that comes after this task."""
-        self._words[self._base + _RECALLED] = ticket
+        self._words[self._base + _RECALLED] = number
 
     @property
-    def ticket(self) -> int:
-        """The running task's ticket, or 0."""
-        return self._words[self._base + _TICKET]
+    def number(self) -> int:
+        """The running task's number, or 0."""
+        return self._words[self._base + _NUMBER]
 
     @property
     def taken(self) -> tuple[int, int]:
-        """First and last ticket of the packet that was taken last."""
+        """First and last number of the packet that was taken last."""
         return self._words[self._base + _FIRST], self._words[self._base + _LAST]
 
     @property
@@ -154,12 +157,12 @@ class Slot:
 
     @property
     def limited(self) -> int:
-        """The ticket whose soft limit has passed."""
+        """The number whose soft limit has passed."""
         return self._words[self._base + _LIMITED]
 
-    def limit(self, ticket: int) -> None:
+    def limit(self, number: int) -> None:
         """Tell the child that this task has passed its soft limit."""
-        self._words[self._base + _LIMITED] = ticket
+        self._words[self._base + _LIMITED] = number
 
     def held(self) -> bytes | None:
         """A copy of what the child holds; None if it was just changing."""
