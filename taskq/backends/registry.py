@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from taskq.backends.base import Backend
 from taskq.exceptions import ImproperlyConfigured
-from taskq.stores.urls import hide_password, scheme_of
+from taskq.stores.urls import REDIS_SCHEMES, driver, hide_password, scheme_of
 
 if TYPE_CHECKING:
     from taskq.settings import Settings
@@ -31,6 +31,19 @@ def make_backend(url: str, conf: Settings) -> Backend:
         from taskq.backends.memory import MemoryBackend
 
         return MemoryBackend(expires)
+    if scheme in REDIS_SCHEMES:
+        with driver("redis", "redis", scheme):
+            from taskq.backends.redis import RedisBackend
+            from taskq.stores.redis.address import address
+
+        # The broker's own options hold for results in the same place.
+        same = not conf.result_backend or conf.result_backend == conf.broker_url
+        options = {
+            **(conf.broker_transport_options if same else {}),
+            **conf.result_backend_transport_options,
+        }
+        tls = conf.redis_backend_use_ssl or (conf.broker_use_ssl if same else None)
+        return RedisBackend(address(url, conf, options, tls), expires)
     if scheme == "disabled":
         from taskq.backends.disabled import DisabledBackend
 
@@ -43,6 +56,6 @@ def make_backend(url: str, conf: Settings) -> Backend:
         return backend
     raise ImproperlyConfigured(
         f"result_backend={hide_password(url)!r}: there is no result store for {scheme}://. There "
-        "are sqlite://, memory:// and disabled://, and others by installed packages (entry point "
-        f"{ENTRY_POINTS})"
+        "are sqlite://, redis://, memory:// and disabled://, and others by installed packages "
+        f"(entry point {ENTRY_POINTS})"
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from taskq.brokers.base import Broker
 from taskq.exceptions import ImproperlyConfigured
-from taskq.stores.urls import hide_password, scheme_of
+from taskq.stores.urls import REDIS_SCHEMES, driver, hide_password, scheme_of
 
 if TYPE_CHECKING:
     from taskq.settings import Settings
@@ -30,6 +30,13 @@ def make_broker(url: str, conf: Settings) -> Broker:
         from taskq.brokers.memory import MemoryBroker
 
         return MemoryBroker()
+    if scheme in REDIS_SCHEMES:
+        with driver("redis", "redis", scheme):
+            from taskq.brokers.redis import RedisBroker
+            from taskq.stores.redis.address import address
+
+        options = conf.broker_transport_options
+        return RedisBroker(address(url, conf, options, conf.broker_use_ssl))
     # importlib.metadata is slow to import, and only brokers of third parties need it.
     from importlib.metadata import entry_points
 
@@ -38,5 +45,6 @@ def make_broker(url: str, conf: Settings) -> Broker:
         return broker
     raise ImproperlyConfigured(
         f"broker_url={hide_password(url)!r}: there is no broker for {scheme}://. There are "
-        f"sqlite:// and memory://, and others by installed packages (entry point {ENTRY_POINTS})"
+        f"sqlite://, memory://, {', '.join(f'{name}://' for name in sorted(REDIS_SCHEMES))}, and "
+        f"others by installed packages (entry point {ENTRY_POINTS})"
     )

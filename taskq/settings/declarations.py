@@ -60,6 +60,12 @@ class Declarations:
         {}, "Options that only one kind of broker knows; its page lists them."
     )
 
+    broker_use_ssl: dict[str, Any] | None = setting(
+        None,
+        "Options of TLS for brokers whose URL asks for it, such as `ssl_ca_certs`. Certificates "
+        "are checked unless `ssl_cert_reqs` says otherwise.",
+    )
+
     # Results
     result_backend: str | None = setting(
         None,
@@ -68,6 +74,9 @@ class Declarations:
     )
     result_accept_content: tuple[str, ...] | None = setting(
         None, "Like `accept_content`, for results alone. None is the same as `accept_content`."
+    )
+    result_backend_transport_options: dict[str, Any] = setting(
+        {}, "Options that only one kind of result store knows; its page lists them."
     )
     result_compression: str | None = setting(
         None, "Compression of results: gzip, bzip2, lzma, brotli or zstd."
@@ -79,6 +88,31 @@ class Declarations:
         False, "Store name, arguments, worker, retries and queue with each result."
     )
     result_serializer: str = setting("json", "Serializer of results.")
+
+    # Redis, as broker and as result store
+    redis_backend_use_ssl: dict[str, Any] | None = setting(
+        None, "Like `broker_use_ssl`, for results alone. None is the broker's."
+    )
+    redis_client_name: str | None = setting(
+        None, "Name of this program's connections in `CLIENT LIST`."
+    )
+    redis_db: int | None = setting(None, "Database of URLs that name none.", minimum=0)
+    redis_host: str | None = setting(None, "Host of URLs that name none.")
+    redis_password: str | None = setting(None, "Password for URLs that have none.")
+    redis_port: int | None = setting(None, "Port of URLs that name no host.", minimum=1)
+    redis_socket_connect_timeout: Seconds | None = setting(
+        None,
+        "Seconds to wait for a connection. None is `broker_connection_timeout`.",
+        minimum=0,
+    )
+    redis_socket_keepalive: bool = setting(True, "Let the system test idle connections.")
+    redis_socket_timeout: Seconds | None = setting(
+        10.0,
+        "Seconds to wait for an answer; a connection that is silent for longer is given up. None "
+        "waits for ever.",
+        minimum=0,
+    )
+    redis_username: str | None = setting(None, "User of URLs that name none.")
 
     # Tasks
     task_acks_late: bool = setting(

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from taskq.exceptions import ImproperlyConfigured
+
+REDIS_SCHEMES = frozenset(
+    {
+        *("redis", "rediss", "unix", "redis+socket"),
+        *("sentinel", "sentinels", "rediscluster", "redisclusters"),
+    }
+)
 
 
 def scheme_of(url: str) -> str:
@@ -25,3 +35,25 @@ def hide_password(url: str) -> str:
     login, at, place = rest.rpartition("@")
     user, colon, _ = login.partition(":")
     return f"{scheme}{separator}{user}{colon}{'***' if colon else ''}{at}{place}"
+
+
+@contextmanager
+def driver(package: str, extra: str, scheme: str) -> Iterator[None]:
+    """Import a driver within this block.
+
+    Args:
+        package: what is imported.
+        extra: the extra of taskq that installs it.
+        scheme: the URL's scheme that needs it.
+
+    Raises:
+        ImproperlyConfigured: it is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").partition(".")[0] != package:
+            raise
+        raise ImproperlyConfigured(
+            f"{scheme}:// needs the package {package}: pip install 'taskq[{extra}]'"
+        ) from exc

@@ -11,6 +11,7 @@ from taskq import states
 from taskq.backends.base import Backend, Outcome
 from taskq.backends.registry import make_backend
 from taskq.settings import Settings
+from tests.conformance.places import redis_url
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,14 @@ def _stop_polling_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setattr(f"taskq.backends.{module}.{name}", 3600.0)
 
 
+def _stop_polling_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FIRST_POLL", "LAST_POLL"):
+        monkeypatch.setattr(f"taskq.backends.redis.backend.{name}", 3600.0)
+
+
 BACKENDS = (
     BackendKind("sqlite", _sqlite_url, _stop_polling_sqlite),
+    BackendKind("redis", redis_url, _stop_polling_redis),
     BackendKind("memory", lambda request: "memory://", many_processes=False),
 )
 

@@ -16,6 +16,7 @@ from taskq.brokers.registry import make_broker
 from taskq.message import TaskMessage, new_id
 from taskq.routing import Exchange, Queue
 from taskq.settings import Settings
+from tests.conformance.places import redis_url
 
 LONG = 60.0
 """Seconds of a lease that does not end during a test."""
@@ -53,8 +54,13 @@ def _stop_polling_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"taskq.brokers.sqlite.consumer.{name}", 3600.0)
 
 
+def _stop_polling_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskq.brokers.redis.consumer._IDLE", 3600.0)
+
+
 BROKERS = (
     BrokerKind("sqlite", _sqlite_url, _stop_polling_sqlite),
+    BrokerKind("redis", redis_url, _stop_polling_redis),
     BrokerKind("memory", lambda request: "memory://", survives_restart=False, many_processes=False),
 )
 

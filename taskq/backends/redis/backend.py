@@ -1,0 +1,182 @@
+"""Results in Redis, under Celery's keys: either side reads what the other has written.
+
+An outcome lies under ``celery-task-meta-<id>`` and is told on a channel of the same name.
+Whoever waits subscribes and then looks, so that nothing falls in between; a look now and
+then stands behind it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from taskq import states
+from taskq.backends.base import Backend, Outcome
+from taskq.backends.redis.documents import STORE, pack_outcome, unpack_outcome
+from taskq.backends.redis.listener import Listener
+from taskq.stores.redis import Address, Call, RedisStore, Steps
+from taskq.stores.redis.calls import Word, command
+from taskq.stores.redis.keys import Layout
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from taskq.backends.redis.aio import LoopListener
+
+FIRST_POLL, LAST_POLL = 0.5, 5.0
+"""Seconds after which whoever waits looks by itself, in case that the push was lost."""
+_PART = 256
+"""Outcomes in one call at most."""
+
+
+class RedisBackend(Backend):
+    """The result store of ``redis://`` and the other schemes of `taskq.stores.redis.address`.
+
+    Args:
+        address: where it is.
+        expires: seconds that an outcome is kept; 0 keeps it for ever.
+    """
+
+    def __init__(self, address: Address, expires: float = 86400.0) -> None:
+        super().__init__(expires)
+        self.client = RedisStore(address)
+        self.layout = Layout(address)
+        self._listener = Listener(self.client)
+        self._pid = os.getpid()
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopListener] = (
+            WeakKeyDictionary()
+        )
+
+    @property
+    def ttl(self) -> int:
+        """Milliseconds that an outcome is kept; 0 for ever."""
+        return int(self.expires * 1000)
+
+    # Keeping
+
+    def store(self, outcomes: Sequence[Outcome]) -> None:
+        if outcomes:
+            self.client.run(self._storing(outcomes))
+
+    def _storing(self, outcomes: Sequence[Outcome]) -> Steps[None]:
+        # On a cluster each key is in a slot of its own, and a script works within one.
+        part = 1 if self.client.address.cluster else _PART
+        calls = []
+        for start in range(0, len(outcomes), part):
+            rows = outcomes[start : start + part]
+            words: list[Word] = []
+            for outcome in rows:
+                words += outcome.state, pack_outcome(outcome)
+            keys = [self.layout.result(outcome.task_id) for outcome in rows]
+            calls.append(STORE.call(keys, self.ttl, *words))
+        yield calls
+
+    def fetch(self, task_ids: Sequence[str]) -> dict[str, Outcome]:
+        return self.client.run(self._fetching(task_ids)) if task_ids else {}
+
+    async def afetch(self, task_ids: Sequence[str]) -> dict[str, Outcome]:
+        # Imported by those who use it: it needs asyncio, which doubles the time to import taskq.
+        from taskq.stores.redis.aio import on_loop
+
+        return await on_loop(self.client).run(self._fetching(task_ids)) if task_ids else {}
+
+    def _fetching(self, task_ids: Sequence[str]) -> Steps[dict[str, Outcome]]:
+        keys = [self.layout.result(task_id) for task_id in task_ids]
+        if self.client.address.cluster:
+            values = yield [command(key, "GET", key) for key in keys]
+        else:
+            calls: list[Call] = []
+            for start in range(0, len(keys), _PART):
+                part = keys[start : start + _PART]
+                calls.append(command(part[0], "MGET", *part))
+            values = [value for reply in (yield calls) for value in reply]
+        return {
+            task_id: unpack_outcome(task_id, value)
+            for task_id, value in zip(task_ids, values, strict=True)
+            if value is not None
+        }
+
+    def forget(self, task_ids: Sequence[str]) -> None:
+        keys = [self.layout.result(task_id) for task_id in task_ids]
+        if keys:
+            self.client.calls(*(command(key, "DEL", key) for key in keys))
+
+    def cleanup(self) -> int:
+        return 0  # Redis deletes by itself what has expired
+
+    # Waiting
+
+    def wait(self, task_ids: Sequence[str], timeout: float | None) -> dict[str, Outcome]:
+        ready = _ready(self.fetch(task_ids))
+        if ready or timeout == 0:
+            return ready
+        if self._pid != os.getpid():
+            self._listener, self._pid = Listener(self.client), os.getpid()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        names = {self.layout.result(task_id): task_id for task_id in task_ids}
+        poll = FIRST_POLL
+        with self._listener.listening(names) as ear:
+            while True:
+                left = poll if deadline is None else min(poll, deadline - time.monotonic())
+                # Behind a broken connection too it is looked now and then.
+                ear.subscribed(left)
+                ready = _ready(self.fetch(task_ids))
+                left = poll if deadline is None else deadline - time.monotonic()
+                if ready or left <= 0:
+                    return ready
+                ready = _told(ear.hear(min(poll, left)), names)
+                if ready:
+                    return ready
+                poll = min(poll * 2, LAST_POLL)
+
+    async def await_(self, task_ids: Sequence[str], timeout: float | None) -> dict[str, Outcome]:
+        ready = _ready(await self.afetch(task_ids))
+        if ready or timeout == 0:
+            return ready
+        listener = self._on_loop()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        names = {self.layout.result(task_id): task_id for task_id in task_ids}
+        poll = FIRST_POLL
+        async with listener.listening(names) as ear:
+            while True:
+                left = poll if deadline is None else min(poll, deadline - time.monotonic())
+                await ear.subscribed(left)
+                ready = _ready(await self.afetch(task_ids))
+                left = poll if deadline is None else deadline - time.monotonic()
+                if ready or left <= 0:
+                    return ready
+                ready = _told(await ear.hear(min(poll, left)), names)
+                if ready:
+                    return ready
+                poll = min(poll * 2, LAST_POLL)
+
+    def _on_loop(self) -> LoopListener:
+        # asyncio is imported by those who use it: it doubles the time to import taskq.
+        import asyncio
+
+        from taskq.backends.redis.aio import LoopListener
+        from taskq.stores.redis.aio import on_loop
+
+        loop = asyncio.get_running_loop()
+        listener = self._loops.get(loop)
+        if listener is None:
+            listener = LoopListener(on_loop(self.client), lambda: self._loops.pop(loop, None))
+            self._loops[loop] = listener
+        return listener
+
+    def close(self) -> None:
+        self._listener.close()
+        self.client.close()
+
+
+def _ready(found: dict[str, Outcome]) -> dict[str, Outcome]:
+    return {key: o for key, o in found.items() if o.state in states.READY_STATES}
+
+
+def _told(news: Sequence[tuple[str, bytes]], names: dict[str, str]) -> dict[str, Outcome]:
+    """The tasks that have ended, by what was told of them."""
+    told = {names[channel]: unpack_outcome(names[channel], value) for channel, value in news}
+    return _ready(told)

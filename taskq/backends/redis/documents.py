@@ -1,0 +1,53 @@
+"""How an outcome lies in Redis: as Celery's document where it is one.
+
+The state must be known without decoding the document, since a success is never
+overwritten.  Celery's documents tell it near their start in every serializer; whatever
+does not gets a head that Celery never writes.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from taskq.backends.base import Outcome
+from taskq.exceptions import DecodeError
+from taskq.serialization import decompress
+from taskq.stores.redis.calls import Script
+
+LUA = Path(__file__).parent / "lua"
+STORE = Script.read(LUA, "results", "store")
+
+COMPRESSED = b"\0celery-compressed\0"
+_HEAD = b"\0taskq:"
+_STATE = re.compile(rb"status[^A-Z]*([A-Z]{3}[A-Z_]*)")
+_WITHIN = 96
+"""Bytes of a document within which its state stands; the same as in ``lua/results.lua``."""
+
+
+def pack_outcome(outcome: Outcome) -> bytes:
+    """What is kept of an outcome."""
+    payload, state = outcome.payload, outcome.state
+    # The JSON of our own codec, which is nearly all of them, needs no search.
+    if payload.startswith(b'{"status":"%b"' % state.encode()) or _state_of(payload) == state:
+        return payload
+    return b"%b%b\0%b" % (_HEAD, state.encode(), payload)
+
+
+def unpack_outcome(task_id: str, value: bytes) -> Outcome:
+    """The outcome in what `pack_outcome`, or Celery, has kept."""
+    if value.startswith(_HEAD):
+        state, _, payload = value[len(_HEAD) :].partition(b"\0")
+        return Outcome(task_id, state.decode(), payload)
+    return Outcome(task_id, _state_of(value) or "", value)
+
+
+def _state_of(payload: bytes) -> str | None:
+    if payload.startswith(COMPRESSED):
+        content_type, _, compressed = payload[len(COMPRESSED) :].partition(b"\0")
+        try:
+            payload = decompress(compressed, content_type.decode())
+        except (DecodeError, UnicodeDecodeError):
+            return None
+    found = _STATE.search(payload, 0, _WITHIN)
+    return found[1].decode() if found else None

@@ -1,0 +1,5 @@
+"""The broker on Redis: streams with consumer groups."""
+
+from taskq.brokers.redis.broker import RedisBroker
+
+__all__ = ["RedisBroker"]

@@ -1,0 +1,333 @@
+"""The worker's side of the Redis broker: fetch, extend, settle.
+
+A busy worker fetches with a script, which is strict about priorities over all its queues.
+An idle one blocks in XREADGROUP, which hands it a new message without a second round trip;
+what no such read can see (a message that is given back or becomes due, a pause) is told on
+a channel, and the read is ended for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from taskq.brokers.base import Consumer, Delivery, Fate, Settlement
+from taskq.brokers.redis.enqueue import enqueue_calls, route
+from taskq.brokers.redis.lane import Lane
+from taskq.brokers.redis.scripts import EXTEND, GIVE_BACK, SWEEP
+from taskq.brokers.redis.settlement import SettleCall
+from taskq.brokers.redis.wakeups import WakeUps
+from taskq.exceptions import BackendStoreError, DecodeError
+from taskq.message import unpack
+from taskq.stores.redis.aio import on_loop
+from taskq.stores.redis.calls import Call, command
+from taskq.stores.redis.keys import FREE, GROUP
+
+if TYPE_CHECKING:
+    from taskq.backends.redis import RedisBackend
+    from taskq.brokers.redis.broker import RedisBroker
+    from taskq.routing import Queue
+
+logger = logging.getLogger("taskq.worker")
+
+_SWEEP_EVERY = 1.0
+"""Seconds between two looks for leases that have ended; one look serves all workers."""
+_IDLE = 1.0
+"""Seconds that an idle worker waits before it looks by itself."""
+_FETCH = 1000
+_EXTEND = 500
+_SETTLE = 256
+_GIVE_BACK = 500
+
+
+class RedisConsumer(Consumer):
+    """Consumes queues of one Redis.
+
+    Args:
+        broker: whose queues.
+        queues: what to consume.
+        lease: seconds that a delivery is ours without being extended.
+        backend: the store in the same place, whose outcomes `settle` writes itself.
+    """
+
+    def __init__(
+        self,
+        broker: RedisBroker,
+        queues: Sequence[Queue],
+        lease: float,
+        backend: RedisBackend | None,
+    ) -> None:
+        self._broker = broker
+        self._client = on_loop(broker.store)
+        self._layout = broker.layout
+        self._queues = list(queues)
+        self._passing = [queue for queue in queues if queue.auto_delete]
+        self._lease = int(lease * 1000)
+        self._backend = backend
+        # Its end tells others for how long what it holds is leased.
+        name = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._me = f"{name}:{self._lease}"
+        self._lanes = self._make_lanes()
+        self._lane_of = {keys.name: lane for lane in self._lanes for keys in lane.queues}
+        self._loop = asyncio.get_running_loop()
+        self._wakeups = WakeUps(self._client, [k.wake for lane in self._lanes for k in lane.queues])
+        self._next_sweep = 0.0
+        self._swept = False
+
+    def _make_lanes(self) -> list[Lane]:
+        """The queues by slot: one lane, but on a cluster."""
+        passing = {queue.name for queue in self._passing}
+        slots: dict[int, list[Any]] = {}
+        for queue in self._queues:
+            keys = self._layout.queue(queue.name)
+            slots.setdefault(self._broker.store.topology.slot(keys.base), []).append(keys)
+        return [Lane(self._client, keys, self._me, passing) for keys in slots.values()]
+
+    # Receiving
+
+    async def receive(self, limit: int) -> list[Delivery]:
+        limit = min(limit, _FETCH)
+        await self._wakeups.start()
+        while True:
+            # What a cancelled call has left behind comes first.
+            found = await self._end_reads()
+            self._wakeups.clear()
+            await self._keep_house()
+            if len(found) < limit:
+                found += await self._fetch(limit - len(found))
+            if not found:
+                found = await self._wait_for_news()
+            deliveries = await self._readable(await self._within(found, limit))
+            if deliveries:
+                return deliveries
+
+    async def _fetch(self, limit: int) -> list[Delivery]:
+        found: list[Delivery] = []
+        if len(self._lanes) == 1:
+            await self._fetch_lane(self._lanes[0], limit, 0, found)
+            return found
+        while len(found) < limit:
+            # The most urgent first, wherever it lies: each lane is asked what it has.
+            tops = await asyncio.gather(*(lane.top() for lane in self._lanes))
+            ranked = sorted(zip(tops, range(len(tops)), strict=True), reverse=True)
+            (best, index), (second, _) = ranked[0], ranked[1]
+            before = len(found)
+            if best >= 0:
+                least = max(second, 0)
+                await self._fetch_lane(self._lanes[index], limit - len(found), least, found)
+            if len(found) == before:
+                break
+        if not found:  # learns when the next delayed message is due
+            for lane in self._lanes:
+                await self._fetch_lane(lane, limit - len(found), 0, found)
+        return found
+
+    async def _fetch_lane(self, lane: Lane, limit: int, least: int, found: list[Delivery]) -> None:
+        if limit <= 0:
+            return
+        found += await lane.fetch(limit, least)
+        if lane.missing:
+            # The server has lost our queues (FLUSHALL, a restart without data).
+            logger.warning("queues are not there any more, and are declared again")
+            await self._client.run(self._broker.declaring(self._queues))
+            found += await lane.fetch(limit, least)
+
+    async def _wait_for_news(self) -> list[Delivery]:
+        """Block until a message comes, or there is reason to look."""
+        if self._wakeups.told:
+            return []
+        pause = min([_IDLE, *(lane.due_in for lane in self._lanes)])
+        for lane in self._lanes:
+            await lane.begin_read(_IDLE)
+        timer = self._loop.call_later(pause, self._wakeups.tell)
+        try:
+            await self._wakeups.wait_with([lane.reading for lane in self._lanes if lane.reading])
+        finally:
+            timer.cancel()
+        return await self._end_reads()
+
+    async def _end_reads(self) -> list[Delivery]:
+        """End the blocking reads, with what they have."""
+        found: list[Delivery] = []
+        for lane in self._lanes:
+            if lane.reading is not None:
+                found += await lane.end_read()
+        found.sort(key=_urgency)
+        return found
+
+    async def _within(self, found: list[Delivery], limit: int) -> list[Delivery]:
+        """Give back what is more than was asked for: a read gives one of each stream."""
+        if len(found) > limit:
+            await self.settle([Settlement(d, Fate.REQUEUE, unused=True) for d in found[limit:]])
+        return found[:limit]
+
+    async def _readable(self, found: list[Delivery]) -> list[Delivery]:
+        """Bury what cannot be read."""
+        deliveries: list[Delivery] = []
+        for delivery in found:
+            try:
+                delivery.message = unpack(delivery.packed)
+            except DecodeError as exc:
+                await self.settle([Settlement(delivery, Fate.DEAD, reason=str(exc))])
+            else:
+                deliveries.append(delivery)
+        return deliveries
+
+    # Housekeeping
+
+    async def _keep_house(self) -> None:
+        """Now and then: free what others have lost, and keep our temporary queues."""
+        now = self._loop.time()
+        if now < self._next_sweep:
+            return
+        calls = [self._sweeping(lane) for lane in self._lanes]
+        await self._client.calls(*calls, *self._keeping())
+        self._next_sweep = now + _SWEEP_EVERY
+        self._swept = True
+
+    def _sweeping(self, lane: Lane) -> Call:
+        keys = [key for queue in lane.queues for key in (queue.swept, *queue.streams)]
+        channels = [queue.wake for queue in lane.queues]
+        pause = int(_SWEEP_EVERY * 900)  # a little less, so that whoever comes first sweeps
+        # The first look is our own: what a worker before us held may be free.
+        return SWEEP.call(keys, GROUP, FREE, pause, int(not self._swept), *channels)
+
+    def _keeping(self) -> list[Call]:
+        """Renews the life of temporary queues."""
+        ttl = max(3 * self._lease, 5000)
+        return [
+            command(key, "PEXPIRE", key, ttl)
+            for queue in self._passing
+            for keys in [self._layout.queue(queue.name)]
+            for key in (keys.streams[0], keys.born, keys.crashes)
+        ]
+
+    # Settling
+
+    async def settle(self, batch: Sequence[Settlement]) -> None:
+        for start in range(0, len(batch), _SETTLE):
+            await self._settle(batch[start : start + _SETTLE])
+
+    async def _settle(self, batch: Sequence[Settlement]) -> None:
+        follow_ups = await self._route(batch)
+        parts: dict[int, SettleCall] = {}
+        for s in batch:
+            lane = self._lane_of[s.delivery.queue]
+            part = parts.get(id(lane))
+            if part is None:
+                part = SettleCall(self._layout, self._me, self._backend)
+                parts[id(lane)] = part
+            part.add(s, follow_ups.get(id(s), ()))
+        replies = await self._client.calls(*(part.call() for part in parts.values()))
+        for part, failed in zip(parts.values(), replies, strict=True):
+            if failed:
+                s, problem = part.settlements[failed[0]], failed[1].decode()
+                raise BackendStoreError(
+                    f"the outcome of {s.delivery.message.task} cannot be stored: {problem}",
+                    state=s.outcome.state if s.outcome else None,
+                    task_id=s.delivery.message.headers.get("id"),
+                )
+
+    async def _route(self, batch: Sequence[Settlement]) -> dict[int, list[Any]]:
+        """The queues of what follows each settlement.
+
+        Raises:
+            QueueNotFound: there is none for one of them.
+        """
+        following = [
+            s for s in batch if s.follow_ups and (s.acknowledged or s.fate is not Fate.REQUEUE)
+        ]
+        routed: dict[int, list[Any]] = {}
+        for s in following:
+            routed[id(s)] = await self._client.run(route(self._layout, s.follow_ups))
+        if len(self._lanes) > 1 or self._broker.store.address.cluster:
+            await self._send_elsewhere(following, routed)
+        return routed
+
+    async def _send_elsewhere(
+        self, following: Iterable[Settlement], routed: dict[int, list[Any]]
+    ) -> None:
+        """On a cluster: send first what lies in another slot than the delivery.
+
+        It is recognised there if this settlement comes again; and not sent at all if the
+        delivery has been settled by somebody else.
+        """
+        slot = self._broker.store.topology.slot
+        for s in following:
+            home = slot(self._layout.queue(s.delivery.queue).base)
+            away = [item for item in routed[id(s)] if slot(item[1].base) != home]
+            if not away:
+                continue
+            routed[id(s)] = [item for item in routed[id(s)] if item not in away]
+            if s.acknowledged or await self._is_open(s.delivery):
+                for item in away:
+                    sender = secrets.token_hex(6)
+                    await self._client.calls(*enqueue_calls(sender, sender, [item]))
+
+    async def _is_open(self, delivery: Delivery) -> bool:
+        priority, entry = delivery.tag
+        stream = self._layout.queue(delivery.queue).streams[priority]
+        (rows,) = await self._client.calls(command(stream, "XRANGE", stream, entry, entry))
+        return bool(rows)
+
+    # Leases
+
+    async def extend(self, deliveries: Collection[Delivery]) -> list[Delivery]:
+        lost: list[Delivery] = []
+        mine = list(deliveries)
+        for start in range(0, len(mine), _EXTEND):
+            lost += await self._extend(mine[start : start + _EXTEND])
+        if self._passing:
+            await self._client.calls(*self._keeping())
+        return lost
+
+    async def _extend(self, deliveries: list[Delivery]) -> list[Delivery]:
+        parts: dict[int, list[Delivery]] = {}
+        for delivery in deliveries:
+            parts.setdefault(id(self._lane_of[delivery.queue]), []).append(delivery)
+        lost: list[Delivery] = []
+        for part in parts.values():
+            streams: dict[str, int] = {}
+            words: list[int | str] = []
+            for delivery in part:
+                priority, entry = delivery.tag
+                stream = self._layout.queue(delivery.queue).streams[priority]
+                words += streams.setdefault(stream, len(streams) + 1), entry
+            (places,) = await self._client.calls(
+                EXTEND.call(list(streams), GROUP, self._me, *words)
+            )
+            lost += [part[place] for place in places]
+        return lost
+
+    # The end
+
+    async def close(self) -> None:
+        await self._wakeups.close()
+        try:
+            for lane in self._lanes:
+                if lane.reading is not None:
+                    await lane.end_read()
+            for lane in self._lanes:
+                await self._give_back(lane)
+            for queue in self._passing:
+                await self._client.run(self._broker.undeclaring(queue))
+        finally:
+            for lane in self._lanes:
+                await lane.close()
+
+    async def _give_back(self, lane: Lane) -> None:
+        streams = [stream for queue in lane.queues for stream in queue.streams]
+        channels = [queue.wake for queue in lane.queues for _ in queue.streams]
+        more = 1
+        while more:
+            (more,) = await self._client.calls(
+                GIVE_BACK.call(streams, GROUP, self._me, FREE, _GIVE_BACK, *channels)
+            )
+
+
+def _urgency(delivery: Delivery) -> int:
+    return -int(delivery.tag[0])

@@ -1,0 +1,171 @@
+"""The queues of one consumer that one script reaches: all, but on a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Container, Sequence
+from typing import TYPE_CHECKING, Any
+
+from taskq.brokers.base import Delivery
+from taskq.brokers.redis.scripts import FETCH, TOP
+from taskq.message import TaskMessage
+from taskq.stores.redis.aio import LINK_ERRORS, LoopLink
+from taskq.stores.redis.calls import command
+from taskq.stores.redis.errors import code_of, explain
+from taskq.stores.redis.keys import FREE, GROUP, QueueKeys
+
+if TYPE_CHECKING:
+    from taskq.stores.redis.aio import LoopClient
+
+UNREAD = TaskMessage({}, b"")
+"""Stands for the message of a delivery that has not been decoded yet."""
+_SLACK = 5.0
+"""Seconds past its end after which a blocking read that says nothing is given up."""
+_UNBLOCK_AGAIN = 0.001
+
+
+class Lane:
+    """Fetches from the queues of one slot, and blocks on them.
+
+    Args:
+        client: of the event loop.
+        queues: the keys of the queues.
+        me: the consumer.
+        passing: names of queues that go with their consumer; those have one stream.
+
+    Attributes:
+        reading: the blocking read that is under way.
+        missing: the last fetch found that the server does not know a queue any more.
+        due_in: seconds from the last fetch until a delayed message is due.
+    """
+
+    def __init__(
+        self, client: LoopClient, queues: Sequence[QueueKeys], me: str, passing: Container[str]
+    ) -> None:
+        self._client = client
+        self.queues = list(queues)
+        self._me = me
+        self._keys = [key for queue in queues for key in queue.fetched]
+        self._paused: set[int] = set()
+        # Most urgent first, and all queues alike within a priority.
+        self._streams = [
+            (index, queue.streams[priority])
+            for priority in range(9, -1, -1)
+            for index, queue in enumerate(queues)
+            if not (priority and queue.name in passing)
+        ]
+        self._places = {
+            stream.encode(): (queue.name, priority)
+            for queue in queues
+            for priority, stream in enumerate(queue.streams)
+        }
+        self._link: LoopLink | None = None
+        self._id = 0
+        self.reading: asyncio.Task[list[Delivery]] | None = None
+        self.missing = False
+        self.due_in = float("inf")
+
+    async def fetch(self, limit: int, least: int) -> list[Delivery]:
+        """Take what is there, the most urgent first.
+
+        Args:
+            limit: how many at most.
+            least: the least priority to take.
+        """
+        (reply,) = await self._client.calls(
+            FETCH.call(self._keys, GROUP, self._me, limit, least, FREE)
+        )
+        paused, due, missing, flat = reply
+        self._paused = set(map(int, paused.split(b","))) if paused else set()
+        self.due_in = int(due) / 1000 if due else float("inf")
+        self.missing = bool(missing)
+        found = []
+        for at in range(0, len(flat), 5):
+            index, priority = divmod(flat[at], 10)
+            tag = (priority, flat[at + 1].decode())
+            found.append(
+                Delivery(
+                    *(UNREAD, flat[at + 4], self.queues[index].name, tag),
+                    *(flat[at + 2], flat[at + 3]),
+                )
+            )
+        return found
+
+    async def top(self) -> int:
+        """The priority of the most urgent message; -1 if there is none."""
+        (priority,) = await self._client.calls(TOP.call(self._keys, GROUP, FREE))
+        return int(priority)
+
+    # The blocking read
+
+    async def begin_read(self, timeout: float) -> None:
+        """Begin to wait for new messages; `reading` ends with what came."""
+        streams = [stream for index, stream in self._streams if index not in self._paused]
+        if not streams:
+            return
+        if self._link is None:
+            self._link = await self._client.open(self._keys[0])
+            self._client.keep(self._link)
+            (self._id,) = await self._talk([("CLIENT", "ID")])
+        words = (
+            *("XREADGROUP", "GROUP", GROUP, self._me, "COUNT", 1),
+            *("BLOCK", int(timeout * 1000), "STREAMS", *streams, *">" * len(streams)),
+        )
+        try:
+            await self._link.send([words])
+        except LINK_ERRORS as exc:
+            raise await self._lost(exc) from exc
+        self.reading = asyncio.create_task(self._read(timeout + _SLACK))
+
+    async def _read(self, timeout: float) -> list[Delivery]:
+        assert self._link is not None
+        try:
+            async with asyncio.timeout(timeout):
+                reply = await self._link.read()
+        except LINK_ERRORS as exc:
+            raise await self._lost(exc) from exc
+        if isinstance(reply, Exception):
+            if code_of(reply) in ("NOGROUP", "UNBLOCKED"):
+                return []  # the next fetch sees what has happened
+            raise explain(reply, self._client.address.shown)
+        found = []
+        for stream, entries in reply or ():
+            queue, priority = self._places[stream]
+            for entry, fields in entries:
+                # After a delay: how often it had been delivered, and its crashes.
+                before, crashes = (int(fields[3]), int(fields[5])) if len(fields) > 2 else (0, 0)
+                tag = (priority, entry.decode())
+                found.append(Delivery(UNREAD, fields[1], queue, tag, 1 + before, crashes))
+        return found
+
+    async def end_read(self) -> list[Delivery]:
+        """End the blocking read, with what it has got."""
+        reading = self.reading
+        assert reading is not None
+        while not reading.done():
+            # Once more if it comes before the read has begun to block.
+            await self._client.calls(command(self._keys[0], "CLIENT", "UNBLOCK", self._id))
+            await asyncio.wait([reading], timeout=_UNBLOCK_AGAIN)
+        self.reading = None
+        return reading.result()
+
+    async def _talk(self, commands: list[tuple[Any, ...]]) -> list[Any]:
+        assert self._link is not None
+        try:
+            return await self._link.talk(commands)
+        except LINK_ERRORS as exc:
+            raise await self._lost(exc) from exc
+
+    async def _lost(self, exc: BaseException) -> Exception:
+        """The connection is of no more use; the error to raise for it."""
+        await self.close()
+        self._client.topology.forget()
+        assert isinstance(exc, Exception)
+        return explain(exc, self._client.address.shown)
+
+    async def close(self) -> None:
+        """Hang up."""
+        link, self._link = self._link, None
+        if link is not None:
+            self._client.let_go(link)
+            await link.close()

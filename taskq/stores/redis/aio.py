@@ -1,0 +1,214 @@
+"""Talking to Redis from an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import redis.exceptions as redis_errors
+from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from taskq.stores.redis.address import Address, Node
+from taskq.stores.redis.calls import Call, Steps
+from taskq.stores.redis.client import connection_options
+from taskq.stores.redis.errors import explain
+from taskq.stores.redis.topology import Answers, Exchange, Talk
+
+if TYPE_CHECKING:
+    from taskq.stores.redis.client import RedisStore
+
+T = TypeVar("T")
+
+LINK_ERRORS = (redis_errors.RedisError, OSError, EOFError, TimeoutError)
+"""What a connection raises that is of no more use."""
+
+
+class LoopLink:
+    """One connection to one server, for one task at a time."""
+
+    def __init__(self, connection: Any, timeout: float | None) -> None:
+        self._connection = connection
+        self._timeout = timeout
+
+    @classmethod
+    async def open(cls, address: Address, node: Node | None, to_sentinel: bool = False) -> LoopLink:
+        """Connect.
+
+        Raises:
+            redis.exceptions.RedisError: it cannot be reached.
+        """
+        options = connection_options(address, node, to_sentinel)
+        options["retry"] = Retry(NoBackoff(), 0)
+        timeout = options.pop("socket_timeout", None)
+        kind: Any = UnixDomainSocketConnection if node is None else Connection
+        # Time-outs are ours: redis-py's cost each reading a timer.
+        connection = (SSLConnection if address.tls else kind)(socket_timeout=None, **options)
+        await connection.connect()
+        return cls(connection, timeout)
+
+    async def talk(self, commands: Any) -> Answers:
+        """Say all of this, and return the replies, errors among them.
+
+        Raises:
+            redis.exceptions.RedisError: the connection is of no more use.
+            TimeoutError: no answer within the time; likewise.
+        """
+        async with asyncio.timeout(self._timeout):
+            await self.send(commands)
+            return [await self.read() for _ in commands]
+
+    async def send(self, commands: Any) -> None:
+        """Say all of this; `read` has the replies."""
+        connection = self._connection
+        if not connection.is_connected:  # redis-py would open another one behind our back
+            raise redis_errors.ConnectionError("the connection is closed")
+        packed = (
+            connection.pack_command(*commands[0])
+            if len(commands) == 1
+            else connection.pack_commands(commands)
+        )
+        await connection.send_packed_command(packed, False)
+
+    async def read(self) -> Any:
+        """One reply, or the error that it is."""
+        try:
+            return await self._connection.read_response()
+        except redis_errors.ConnectionError:
+            raise
+        except redis_errors.ResponseError as exc:
+            return exc
+
+    async def close(self) -> None:
+        """Hang up."""
+        try:
+            await self._connection.disconnect(nowait=True)
+        except LINK_ERRORS:
+            pass
+
+
+def on_loop(store: RedisStore) -> LoopClient:
+    """The client of the running event loop; it is closed when the loop ends."""
+    loop = asyncio.get_running_loop()
+    client: LoopClient | None = store.loops.get(loop)
+    if client is None:
+        client = store.loops[loop] = LoopClient(store)
+    return client
+
+
+class LoopClient:
+    """All connections of one event loop to one address.
+
+    Args:
+        store: what they are connections of.
+    """
+
+    def __init__(self, store: RedisStore) -> None:
+        self.address = store.address
+        self.topology = store.topology
+        self._store = store
+        self._kept: set[LoopLink] = set()
+        self._idle: dict[Node | None, deque[LoopLink]] = {}
+        self._guard: AsyncGenerator[None, None] | None = None
+
+    async def run(self, steps: Steps[T]) -> T:
+        """Do work that is written as steps.
+
+        Raises:
+            OperationalError: Redis cannot be reached, or refuses.
+        """
+        try:
+            calls = next(steps)
+            while True:
+                calls = steps.send(await self.exchange(self.topology.carry(calls)))
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    async def calls(self, *calls: Call) -> list[Any]:
+        """Send calls in one round trip; their replies."""
+        replies: list[Any] = await self.exchange(self.topology.carry(calls))
+        return replies
+
+    async def exchange(self, exchange: Exchange) -> Any:
+        """Carry what an exchange wants to be said, until it has its result."""
+        try:
+            talks = next(exchange)
+            while True:
+                if len(talks) == 1:
+                    answers = [await self._talk(talks[0])]
+                else:
+                    answers = await asyncio.gather(*map(self._talk, talks))
+                talks = exchange.send(answers)
+        except StopIteration as stop:
+            return stop.value
+
+    async def _talk(self, talk: Talk) -> Answers | Exception:
+        link: LoopLink | None = None
+        try:
+            link = await self._acquire(talk.node, talk.to_sentinel)
+            answers = await link.talk(talk.commands)
+        except LINK_ERRORS as exc:
+            if link is not None:
+                await link.close()
+                await self.close()  # what ended this one has ended the others too
+            return exc
+        except BaseException:
+            if link is not None:
+                await link.close()
+            raise
+        if talk.to_sentinel:
+            await link.close()
+        else:
+            self._idle.setdefault(talk.node, deque()).append(link)
+        return answers
+
+    async def _acquire(self, node: Node | None, to_sentinel: bool) -> LoopLink:
+        idle = self._idle.get(node)
+        if idle and not to_sentinel:
+            return idle.pop()
+        if self._guard is None:
+            # asyncio.run ends a loop's asynchronous generators before it closes the loop.
+            self._guard = self._until_the_loop_ends()
+            await anext(self._guard)
+        return await LoopLink.open(self.address, node, to_sentinel)
+
+    async def _until_the_loop_ends(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await self.close()
+            for link in list(self._kept):
+                await link.close()
+            self._store.loops.pop(asyncio.get_running_loop(), None)
+
+    def keep(self, link: LoopLink) -> None:
+        """Close this connection of somebody's own, at the latest when the loop ends."""
+        self._kept.add(link)
+
+    def let_go(self, link: LoopLink) -> None:
+        """Its owner has closed it."""
+        self._kept.discard(link)
+
+    async def open(self, key: str) -> LoopLink:
+        """A connection of one's own to the server of a key, for whoever blocks or listens.
+
+        Raises:
+            OperationalError: it cannot be reached.
+        """
+        await self.exchange(self.topology.find())
+        node = self.topology.node_of(key)
+        try:
+            return await LoopLink.open(self.address, node)
+        except LINK_ERRORS as exc:
+            self.topology.forget()
+            raise explain(exc, self.topology.shown(node)) from exc
+
+    async def close(self) -> None:
+        """Hang up all connections that are not in use."""
+        for links in self._idle.values():
+            while links:
+                await links.pop().close()

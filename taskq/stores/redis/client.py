@@ -1,0 +1,202 @@
+"""Talking to Redis from blocking code: any thread, any process, after fork too."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
+
+import redis.exceptions as redis_errors
+from redis.backoff import NoBackoff
+from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
+from redis.retry import Retry
+
+from taskq.stores.redis.address import Address, Node
+from taskq.stores.redis.calls import Call, Steps
+from taskq.stores.redis.topology import Answers, Exchange, Talk, Topology
+
+if TYPE_CHECKING:
+    import asyncio
+
+T = TypeVar("T")
+
+_FRESH = 0.5
+"""Seconds of rest after which a connection is looked at before it is used again."""
+
+
+class Link:
+    """One connection to one server.
+
+    Args:
+        address: how to connect.
+        node: the server; None for the address's socket.
+        to_sentinel: it is a sentinel.
+
+    Raises:
+        redis.exceptions.RedisError: it cannot be reached.
+    """
+
+    def __init__(self, address: Address, node: Node | None, to_sentinel: bool = False) -> None:
+        options = connection_options(address, node, to_sentinel)
+        options["retry"] = Retry(NoBackoff(), 0)
+        kind: Any = UnixDomainSocketConnection if node is None else Connection
+        self._connection: Any = (SSLConnection if address.tls else kind)(**options)
+        self._connection.connect()
+        self._used = time.monotonic()
+
+    def talk(self, commands: Any) -> Answers:
+        """Say all of this, and return the replies, errors among them.
+
+        Raises:
+            redis.exceptions.RedisError: the connection is of no more use.
+        """
+        self.send(commands)
+        return [self.read() for _ in commands]
+
+    def send(self, commands: Any) -> None:
+        """Say all of this; `read` has the replies."""
+        connection = self._connection
+        connection.send_packed_command(connection.pack_commands(commands), False)
+
+    def read(self) -> Any:
+        """One reply, or the error that it is."""
+        try:
+            return self._connection.read_response()
+        except redis_errors.ConnectionError:
+            raise
+        except redis_errors.ResponseError as exc:
+            return exc
+        finally:
+            self._used = time.monotonic()
+
+    def readable(self, timeout: float) -> bool:
+        """Wait until there is something to read, for `timeout` seconds at most."""
+        return bool(self._connection.can_read(timeout))
+
+    def alive(self) -> bool:
+        """Is it fit to be used again, as far as that can be seen from here?"""
+        if time.monotonic() - self._used < _FRESH:
+            return True
+        try:
+            return not self._connection.can_read()
+        except (redis_errors.RedisError, OSError):
+            return False
+
+    def close(self) -> None:
+        """Hang up."""
+        self._connection.disconnect()
+
+
+def connection_options(address: Address, node: Node | None, to_sentinel: bool) -> dict[str, Any]:
+    """What redis-py's connections are made with, blocking and on a loop."""
+    options = dict(address.sentinel_options if to_sentinel else address.options)
+    options["protocol"] = 2
+    if not to_sentinel and not address.cluster:
+        options["db"] = address.db
+    if node is None:
+        options["path"] = address.path
+        options.pop("socket_keepalive", None)
+    else:
+        options["host"], options["port"] = node
+    return options
+
+
+class RedisStore:
+    """Everything of one address; the broker and the result store may share it.
+
+    Args:
+        address: where it is.
+
+    Attributes:
+        loops: the clients of event loops, which `taskq.stores.redis.aio.on_loop` makes.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.topology = Topology(address)
+        self._idle: dict[Node | None, deque[Link]] = {}
+        self._pid = os.getpid()
+        self.loops: WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = WeakKeyDictionary()
+
+    def run(self, steps: Steps[T]) -> T:
+        """Do work that is written as steps.
+
+        Raises:
+            OperationalError: Redis cannot be reached, or refuses.
+        """
+        try:
+            calls = next(steps)
+            while True:
+                calls = steps.send(self._exchange(self.topology.carry(calls)))
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    def calls(self, *calls: Call) -> list[Any]:
+        """Send calls in one round trip; their replies."""
+        replies: list[Any] = self._exchange(self.topology.carry(calls))
+        return replies
+
+    def _exchange(self, exchange: Exchange) -> Any:
+        try:
+            talks = next(exchange)
+            while True:
+                talks = exchange.send([self._talk(talk) for talk in talks])
+        except StopIteration as stop:
+            return stop.value
+
+    def _talk(self, talk: Talk) -> Answers | Exception:
+        try:
+            link = self._acquire(talk.node, talk.to_sentinel)
+        except (redis_errors.RedisError, OSError) as exc:
+            return exc
+        try:
+            answers = link.talk(talk.commands)
+        except (redis_errors.RedisError, OSError) as exc:
+            link.close()
+            self.close()  # what ended this one has ended the others too
+            return exc
+        except BaseException:
+            link.close()  # what is on its way would be taken for the next reply
+            raise
+        if not talk.to_sentinel:
+            self._release(talk.node, link)
+        else:
+            link.close()
+        return answers
+
+    def _acquire(self, node: Node | None, to_sentinel: bool) -> Link:
+        if self._pid != os.getpid():
+            # A parent's connections are the parent's.
+            self._idle, self._pid = {}, os.getpid()
+        idle = self._idle.get(node)
+        while idle and not to_sentinel:
+            try:
+                link = idle.pop()
+            except IndexError:
+                break  # another thread was faster
+            if link.alive():
+                return link
+            link.close()
+        return Link(self.address, node, to_sentinel)
+
+    def _release(self, node: Node | None, link: Link) -> None:
+        self._idle.setdefault(node, deque(maxlen=64)).append(link)
+
+    def open(self, key: str) -> Link:
+        """A connection of one's own to the server of a key, for whoever listens.
+
+        Raises:
+            redis.exceptions.RedisError: it cannot be reached.
+        """
+        self._exchange(self.topology.find())
+        return Link(self.address, self.topology.node_of(key))
+
+    def close(self) -> None:
+        """Hang up all connections that are not in use; it can be used again afterwards."""
+        if self._pid == os.getpid():
+            for links in self._idle.values():
+                while links:
+                    links.pop().close()
