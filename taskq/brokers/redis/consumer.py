@@ -75,6 +75,7 @@ class RedisConsumer(Consumer):
         self._lane_of = {keys.name: lane for lane in self._lanes for keys in lane.queues}
         self._loop = asyncio.get_running_loop()
         self._wakeups = WakeUps(self._client, [k.wake for lane in self._lanes for k in lane.queues])
+        self._asked = self._loop.time()
         self._next_sweep = 0.0
         self._swept = False
 
@@ -95,12 +96,15 @@ class RedisConsumer(Consumer):
         while True:
             # What a cancelled call has left behind comes first.
             found = await self._end_reads()
+            asked = self._asked if found else self._loop.time()
+            self._asked = asked
             self._wakeups.clear()
             await self._keep_house()
             if len(found) < limit:
                 found += await self._fetch(limit - len(found))
             if not found:
                 found = await self._wait_for_news()
+            found = await self._still_ours(found, asked)
             deliveries = await self._readable(await self._within(found, limit))
             if deliveries:
                 return deliveries
@@ -158,6 +162,13 @@ class RedisConsumer(Consumer):
                 found += await lane.end_read()
         found.sort(key=_urgency)
         return found
+
+    async def _still_ours(self, found: list[Delivery], asked: float) -> list[Delivery]:
+        """Leave out what has gone to others while this process stood still with it unread."""
+        if not found or self._loop.time() - asked < self._lease / 2000:
+            return found
+        lost = set(map(id, await self.extend(found)))
+        return [delivery for delivery in found if id(delivery) not in lost]
 
     async def _within(self, found: list[Delivery], limit: int) -> list[Delivery]:
         """Give back what is more than was asked for: a read gives one of each stream."""
