@@ -8,19 +8,48 @@ from pathlib import Path
 import pytest
 
 from tests.faults.stage import Stage
+from tests.servers import RedisServer, redis_server
 
 MakeStage = Callable[..., Stage]
 
+everywhere = pytest.mark.parametrize("place", ["sqlite", "redis"], indirect=True)
+"""Run a test once for each kind of broker; without it a stage is in an SQLite file."""
+
 
 @pytest.fixture
-def make_stage(tmp_path: Path) -> Iterator[MakeStage]:
+def place(request: pytest.FixtureRequest) -> str:
+    """The kind of broker that stages are made with."""
+    return str(getattr(request, "param", "sqlite"))
+
+
+@pytest.fixture
+def broker_url(place: str, request: pytest.FixtureRequest) -> str:
+    """An empty broker of that kind, which no other test uses at the same time."""
+    if place == "sqlite":
+        return "sqlite:///{folder}/taskq.db"
+    redis: RedisServer = request.getfixturevalue("redis")
+    return redis.url
+
+
+@pytest.fixture
+def results_url(place: str) -> Iterator[str]:
+    """A result store of that kind that can be away while the broker is there."""
+    if place == "sqlite":
+        yield "sqlite:///{folder}/results.db?timeout=0.3"
+    else:
+        with redis_server() as server:
+            yield server.url
+
+
+@pytest.fixture
+def make_stage(tmp_path: Path, broker_url: str) -> Iterator[MakeStage]:
     """Makes a stage with settings of one's own; all that it starts is ended."""
     stages: list[Stage] = []
 
     def make(**settings: object) -> Stage:
         folder = tmp_path / f"stage{len(stages) + 1}"
         folder.mkdir()
-        stages.append(Stage(folder, **settings))
+        stages.append(Stage(folder, **{"broker_url": broker_url, **settings}))
         return stages[-1]
 
     yield make

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from taskq import TaskQ, states
 from taskq.brokers.base import DeadLetter, QueueDepth
+from taskq.brokers.redis import RedisBroker
 from taskq.result import AsyncResult
+from taskq.stores.redis.calls import command
 from tests.faults import processes
 from tests.faults.journal import Journal
 from tests.faults.processes import Process
@@ -199,7 +203,7 @@ class Stage:
     def __init__(self, folder: Path, tasks: str = "tests.faults.tasks", **settings: Any) -> None:
         self.folder = folder
         self._tasks = tasks
-        self.database = folder / "taskq.db"
+        self.database = folder / "taskq.db"  # if its broker is in SQLite
         self.settings = {
             name: value.format(folder=folder) if isinstance(value, str) else value
             for name, value in {"broker_url": "sqlite:///{folder}/taskq.db", **settings}.items()
@@ -249,6 +253,20 @@ class Stage:
     def send_notes(self, keys: Iterable[Any]) -> list[AsyncResult[Any]]:
         """Send many `note` tasks in one step."""
         return self.send_all("note", keys)
+
+    def put(self, packed: Iterable[bytes]) -> None:
+        """Put these bytes into the queue as they are, as no sound producer does."""
+        broker = self.app.broker
+        if isinstance(broker, RedisBroker):
+            stream = broker.layout.queue("default").streams[0]
+            broker.store.calls(*(command(stream, "XADD", stream, "*", "m", one) for one in packed))
+            return
+        with closing(sqlite3.connect(self.database, isolation_level=None)) as connection:
+            connection.executemany(
+                "INSERT INTO messages (queue, priority, state, message)"
+                " VALUES ('default', 0, 0, ?)",
+                [(one,) for one in packed],
+            )
 
     # Waiting
 

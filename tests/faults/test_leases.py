@@ -7,7 +7,7 @@ import time
 import pytest
 
 from taskq.brokers.base import QueueDepth
-from tests.faults.conftest import MakeStage
+from tests.faults.conftest import MakeStage, everywhere
 from tests.faults.locks import locked
 from tests.faults.stage import Stage
 
@@ -20,6 +20,7 @@ def stage(make_stage: MakeStage) -> Stage:
     return make_stage(broker_lease=LEASE)
 
 
+@everywhere
 def test_a_task_of_many_leases_runs_once(stage: Stage) -> None:
     workers = [stage.worker(concurrency=1), stage.worker(concurrency=1)]
     result = stage.send("hold", "long")
@@ -32,6 +33,7 @@ def test_a_task_of_many_leases_runs_once(stage: Stage) -> None:
     assert [worker.terminate() for worker in workers] == [0, 0]
 
 
+@everywhere
 class TestFrozen:
     """A worker stands still for longer than its lease, and then goes on."""
 
@@ -126,13 +128,14 @@ class TestFrozen:
         assert worker.terminate() == 0
 
 
+@everywhere
 def test_a_database_that_is_locked_for_longer_than_the_lease(make_stage: MakeStage) -> None:
-    stage = make_stage(broker_lease=LEASE, broker_connection_timeout=0.3)
+    stage = make_stage(broker_lease=LEASE, broker_connection_timeout=0.3, redis_socket_timeout=1)
     worker = stage.worker(concurrency=2)
     results = [stage.send("hold", key, "open") for key in range(6)]
     stage.wait(lambda: stage.journal.count("start") == 2, "two tasks running")
     stage.wait(lambda: stage.depth().leased == 6, "the others in the worker")
-    with locked(stage.database):
+    with locked(stage.settings["broker_url"]):
         worker.wait_log("cannot renew leases")
         begun = time.monotonic()
         stage.wait(lambda: time.monotonic() > begun + 1.5 * LEASE, "the lease to end")

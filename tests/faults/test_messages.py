@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Mapping
-from contextlib import closing
 from typing import Any
 
 import pytest
 
 from taskq.brokers.base import QueueDepth
 from taskq.exceptions import ContentDisallowed, EncodeError, NotRegistered
-from taskq.message import TaskMessage, new_id
-from tests.faults.conftest import MakeStage
+from taskq.message import TaskMessage, new_id, pack
+from tests.faults.conftest import MakeStage, everywhere
 from tests.faults.stage import Stage, WorkerProcess
 
 
@@ -50,6 +48,7 @@ def still_works(stage: Stage, worker: WorkerProcess, children: list[Any]) -> Non
 
 
 class TestUnreadable:
+    @everywhere
     def test_envelopes(self, stage: Stage, worker: WorkerProcess) -> None:
         children = worker.children()
         packed = [
@@ -60,18 +59,14 @@ class TestUnreadable:
             b"\xdd\xff\xff\xff\xff",
             b"\x92\x80\xc4\x00",
         ]
-        with closing(sqlite3.connect(stage.database, isolation_level=None)) as connection:
-            connection.executemany(
-                "INSERT INTO messages (queue, priority, state, message)"
-                " VALUES ('default', 0, 0, ?)",
-                [(one,) for one in packed],
-            )
+        stage.put(packed)
         stage.wait(lambda: len(stage.dead_letters()) == len(packed), "dead letters")
         letters = stage.dead_letters()
         assert sorted(letter.packed for letter in letters) == sorted(packed)
         assert all(letter.message is None and letter.reason for letter in letters)
         still_works(stage, worker, children)
 
+    @everywhere
     def test_bodies(self, stage: Stage, worker: WorkerProcess) -> None:
         children = worker.children()
         sent = [
@@ -103,6 +98,7 @@ class TestUnreadable:
         assert stage.journal.count() == 0
         still_works(stage, worker, children)
 
+    @everywhere
     def test_what_shall_follow(self, stage: Stage, worker: WorkerProcess) -> None:
         """Nothing can follow, and whoever waits is told so."""
         children = worker.children()
@@ -126,6 +122,7 @@ class TestUnreadable:
         assert set(stage.outcomes(results).values()) == {"FAILURE"}
         still_works(stage, worker, children)
 
+    @everywhere
     def test_a_content_type_that_is_not_accepted(self, stage: Stage, worker: WorkerProcess) -> None:
         """It is refused before anybody decodes it."""
         children = worker.children()
@@ -140,6 +137,7 @@ class TestUnreadable:
         still_works(stage, worker, children)
 
 
+@everywhere
 def test_headers_that_make_no_sense(stage: Stage, worker: WorkerProcess) -> None:
     """Some matter to nobody; the others make a dead letter.  Nothing is lost or stays."""
     children = worker.children()
@@ -158,8 +156,8 @@ def test_headers_that_make_no_sense(stage: Stage, worker: WorkerProcess) -> None
         {"stamps": 3, "stamped_headers": 4},
     ]
     sent = [message(headers=headers) for headers in (*buried, *ignored)]
-    sent += [message(priority=priority) for priority in (-1, 10, 1 << 40)]
     stage.app.broker.publish(sent)
+    stage.put([pack(message(priority=priority)) for priority in (-1, 10, 1 << 40)])
     dead = len(buried) + 3
     stage.wait(lambda: stage.journal.count("run") == len(ignored), f"{len(ignored)} runs")
     stage.wait(lambda: stage.depth() == QueueDepth(dead=dead), f"{dead} dead letters")
@@ -167,6 +165,7 @@ def test_headers_that_make_no_sense(stage: Stage, worker: WorkerProcess) -> None
     still_works(stage, worker, children)
 
 
+@everywhere
 class TestCalls:
     def test_an_unknown_task(self, stage: Stage, worker: WorkerProcess) -> None:
         children = worker.children()
@@ -208,6 +207,7 @@ class TestCalls:
         assert worker.terminate() == 0
 
 
+@everywhere
 class TestSize:
     def test_a_body_of_50_megabytes(self, stage: Stage, worker: WorkerProcess) -> None:
         children = worker.children()

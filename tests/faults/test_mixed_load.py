@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from tests.faults.conftest import everywhere
 from tests.faults.stage import Stage
 
 
+@everywhere
 def test_no_result_waits_behind_a_long_task(stage: Stage) -> None:
     """Two long tasks among short ones, on two processes: what came before them is there."""
     worker = stage.worker(concurrency=2)
@@ -28,6 +30,7 @@ def test_no_result_waits_behind_a_long_task(stage: Stage) -> None:
     assert worker.terminate() == 0
 
 
+@everywhere
 def test_nor_behind_a_task_that_is_short_as_a_rule(stage: Stage) -> None:
     """What a child holds back of short tasks is read from it when one of them takes long."""
     worker = stage.worker(concurrency=1)
@@ -44,6 +47,7 @@ def test_nor_behind_a_task_that_is_short_as_a_rule(stage: Stage) -> None:
     assert worker.terminate() == 0
 
 
+@everywhere
 def test_a_long_task_holds_up_no_other_process(stage: Stage) -> None:
     worker = stage.worker(concurrency=3)
     long = [stage.send("hold", key) for key in ("one", "two")]

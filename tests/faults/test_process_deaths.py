@@ -10,11 +10,12 @@ import pytest
 
 from taskq.exceptions import WorkerLostError
 from tests.faults.cgroups import memory_limit
-from tests.faults.conftest import MakeStage
+from tests.faults.conftest import MakeStage, everywhere
 from tests.faults.stage import Stage
 from tests.faults.tracing import traced
 
 
+@everywhere
 class TestChild:
     def test_its_task_runs_again_and_the_other_child_goes_on(self, stage: Stage) -> None:
         worker = stage.worker(concurrency=2)
@@ -147,6 +148,7 @@ class TestChild:
         assert worker.terminate() == 0
 
 
+@everywhere
 class TestAcknowledgedBefore:
     """With ``acks_late=False`` a crash loses the task, and says so."""
 
@@ -173,6 +175,7 @@ class TestAcknowledgedBefore:
         assert worker.terminate() == 0
 
 
+@everywhere
 class TestNursery:
     def test_without_it_the_worker_gives_everything_back_and_ends(
         self, make_stage: MakeStage
@@ -195,6 +198,7 @@ class TestNursery:
         assert other.terminate() == 0
 
 
+@everywhere
 class TestWorker:
     def test_its_task_goes_to_another_and_no_orphan_goes_on_with_it(self, stage: Stage) -> None:
         first = stage.worker(concurrency=1)

@@ -9,7 +9,7 @@ import pytest
 from taskq import states
 from taskq.brokers.base import QueueDepth
 from taskq.result import AsyncResult
-from tests.faults.conftest import MakeStage
+from tests.faults.conftest import MakeStage, everywhere
 from tests.faults.locks import locked
 from tests.faults.stage import Stage
 from tests.faults.tasks import make_app
@@ -23,18 +23,19 @@ def chain_with_callback(stage: Stage) -> AsyncResult[Any]:
     return chain.apply_async(queue="default")
 
 
+@everywhere
 class TestOneStore:
-    """Results lie in the broker's file: outcome, next steps and acknowledgement are one step."""
+    """Results lie with the messages: outcome, next steps and acknowledgement are one step."""
 
     @pytest.fixture
     def stage(self, make_stage: MakeStage) -> Stage:
-        return make_stage(broker_lease=2, broker_connection_timeout=0.3)
+        return make_stage(broker_lease=2, broker_connection_timeout=0.3, redis_socket_timeout=1)
 
     def test_death_between_the_task_and_its_settlement(self, stage: Stage) -> None:
         first = stage.worker(concurrency=1)
         result = chain_with_callback(stage)
         stage.wait_journal("start", "task")
-        with locked(stage.database):
+        with locked(stage.settings["broker_url"]):
             stage.gates.open("task")
             first.wait_log("cannot write outcomes")
             first.kill()
@@ -57,7 +58,7 @@ class TestOneStore:
         results = stage.send_notes(range(30))
         held = stage.send("hold", "task")
         stage.wait_journal("start", "task")
-        with locked(stage.database):
+        with locked(stage.settings["broker_url"]):
             stage.gates.open("task")
             worker.wait_log("cannot write outcomes")
         stage.assert_all_done([*results, held])
@@ -67,23 +68,25 @@ class TestOneStore:
 
 
 class TestTwoStores:
-    """Results lie in a file of their own: published, then stored, then acknowledged."""
+    """Results lie elsewhere: published, then stored, then acknowledged."""
 
     @pytest.fixture
-    def stage(self, make_stage: MakeStage) -> Stage:
+    def stage(self, make_stage: MakeStage, results_url: str) -> Stage:
         stage = make_stage(
             broker_lease=2,
             broker_connection_timeout=0.3,
-            result_backend="sqlite:///{folder}/results.db?timeout=0.3",
+            redis_socket_timeout=1,
+            result_backend=results_url,
         )
         stage.app.backend.fetch(["that makes the file"])
         return stage
 
+    @everywhere
     def test_death_after_publishing_sends_nothing_twice(self, stage: Stage) -> None:
         first = stage.worker(concurrency=1)
         result = chain_with_callback(stage)
         stage.wait_journal("start", "task")
-        with locked(stage.folder / "results.db"):
+        with locked(stage.settings["result_backend"]):
             stage.gates.open("task")
             first.wait_log("cannot write outcomes")
             stage.wait(lambda: stage.app.broker.depth("later").ready == 2, "the next steps")
@@ -101,12 +104,13 @@ class TestTwoStores:
         assert stage.journal.count("after", "callback") == 1
         assert second.terminate() == 0
 
+    @everywhere
     def test_death_after_storing_changes_no_result(self, stage: Stage) -> None:
         first = stage.worker(concurrency=1)
         (child,) = first.children()
         result = stage.send("hold", "task")
         stage.wait_journal("start", "task")
-        with locked(stage.database):
+        with locked(stage.settings["broker_url"]):
             stage.gates.open("task")
             assert result.get(timeout=20) == child.pid
             first.kill()
@@ -117,9 +121,10 @@ class TestTwoStores:
         assert stage.app.AsyncResult(result.id).get(timeout=1) == child.pid
         assert second.terminate() == 0
 
+    @everywhere
     def test_results_that_are_away_are_stored_later(self, stage: Stage) -> None:
         worker = stage.worker(concurrency=2)
-        with locked(stage.folder / "results.db"):
+        with locked(stage.settings["result_backend"]):
             results = stage.send_notes(range(200))
             worker.wait_log("cannot write outcomes")
             ran = stage.journal.count("run")

@@ -11,7 +11,7 @@ import pytest
 
 from taskq.brokers.base import QueueDepth
 from taskq.exceptions import WorkerLostError
-from tests.faults.conftest import MakeStage
+from tests.faults.conftest import MakeStage, everywhere
 from tests.faults.locks import locked
 from tests.faults.stage import Stage
 
@@ -24,6 +24,7 @@ def stage(make_stage: MakeStage) -> Stage:
     return make_stage(broker_lease=QUICKLY)
 
 
+@everywhere
 class TestWarm:
     def test_what_runs_ends_and_what_has_not_begun_goes_to_others_at_once(
         self, stage: Stage
@@ -125,6 +126,7 @@ class TestWarm:
         assert second.terminate() == 0
 
 
+@everywhere
 class TestCold:
     @pytest.mark.parametrize(
         "signals",
@@ -171,6 +173,7 @@ class TestCold:
         assert worker.terminate() == 0
 
 
+@everywhere
 class TestAcknowledgedBefore:
     """With ``acks_late=False`` a stop loses nothing that it need not lose."""
 
@@ -202,18 +205,21 @@ class TestAcknowledgedBefore:
             results[0].get(timeout=1)
 
 
+@everywhere
 class TestStoreAway:
     """The outcome of a finished task cannot be written just when the worker is to stop."""
 
     @pytest.fixture
     def stage(self, make_stage: MakeStage) -> Stage:
-        return make_stage(broker_lease=QUICKLY, broker_connection_timeout=0.3)
+        return make_stage(
+            broker_lease=QUICKLY, broker_connection_timeout=0.3, redis_socket_timeout=1
+        )
 
     def test_it_waits_and_then_ends_in_order(self, stage: Stage) -> None:
         worker = stage.worker(concurrency=1)
         result = stage.send("hold", "task")
         stage.wait_journal("start", "task")
-        with locked(stage.database):
+        with locked(stage.settings["broker_url"]):
             stage.gates.open("task")
             worker.wait_log("cannot write outcomes")
             worker.signal(signal.SIGTERM)
@@ -228,7 +234,7 @@ class TestStoreAway:
         worker = stage.worker(concurrency=1)
         result = stage.send("hold", "task")
         stage.wait_journal("start", "task")
-        with locked(stage.database):
+        with locked(stage.settings["broker_url"]):
             stage.gates.open("task")
             worker.wait_log("cannot write outcomes")
             worker.signal(signal.SIGTERM)
@@ -240,6 +246,7 @@ class TestStoreAway:
         assert result.state == "PENDING"
 
 
+@everywhere
 class TestSolo:
     """The solo pool runs tasks in the worker's own process, which cannot be killed for them."""
 
