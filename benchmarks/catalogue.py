@@ -32,6 +32,8 @@ class Subject:
         worker: Command line of its worker; empty if the worker lives in the producer.
         application: Code that imports the library and makes an app and a task, without a server.
         bulk: Whether it has one call for many tasks.
+        delayed: Whether it has one call for many delayed tasks.
+        measures: Names of the only measures that it is for; empty for all.
         worker_environment: Variables for the worker's process.
     """
 
@@ -44,6 +46,8 @@ class Subject:
     worker: str
     application: str
     bulk: bool = False
+    delayed: bool = False
+    measures: tuple[str, ...] = ()
     worker_environment: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -53,6 +57,7 @@ class Subject:
 
 
 _TASKQ = Environment("taskq", (), ("taskq",))
+_TASKQ_REDIS = Environment("taskq", (), ("taskq", "redis", "hiredis"))
 _HUEY = Environment("huey", ("huey>=2.5", "redis[hiredis]>=5"), ("huey", "redis"))
 _CELERY = Environment("celery", ("celery[redis]>=5.5", "hiredis>=3"), ("celery", "kombu", "redis"))
 _DRAMATIQ = Environment(
@@ -137,6 +142,7 @@ SUBJECTS: dict[str, Subject] = {
             worker=_TASKQ_WORKER,
             application=_TASKQ_APPLICATION,
             bulk=True,
+            delayed=True,
         ),
         Subject(
             name="taskq-memory",
@@ -148,6 +154,19 @@ SUBJECTS: dict[str, Subject] = {
             worker="",
             application=_TASKQ_APPLICATION.replace("sqlite:///bench.db", "memory://"),
             bulk=True,
+            delayed=True,
+        ),
+        Subject(
+            name="taskq-redis",
+            adapter="taskq_adapter",
+            environment=_TASKQ_REDIS,
+            servers=("redis",),
+            broker="{redis}",
+            results="{redis}",
+            worker=_TASKQ_WORKER,
+            application=_TASKQ_APPLICATION.replace("sqlite:///bench.db", "redis://"),
+            bulk=True,
+            delayed=True,
         ),
         Subject(
             name="huey-sqlite",
@@ -274,6 +293,17 @@ SUBJECTS: dict[str, Subject] = {
             worker="{bin}/python -m benchmarks.bare_loop",
             application="import redis, msgspec",
             bulk=True,
+        ),
+        Subject(
+            name="bare-xadd",
+            adapter="benchmarks.bare_xadd",
+            environment=_BARE,
+            servers=("redis",),
+            broker="{redis}",
+            results="{redis}",
+            worker="{bin}/python -m benchmarks.bare_loop",
+            application="import redis, msgspec",
+            measures=("enqueue",),
         ),
     )
 }

@@ -7,12 +7,15 @@ from collections.abc import Callable, Generator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import msgspec
+
 from taskq import states
 from taskq.backends.base import Outcome
 from taskq.context import running
 from taskq.exceptions import TaskQError, TaskRevokedError, TimeoutError
 from taskq.failure import describe, rebuild
 from taskq.serialization import compress, decompress
+from taskq.serialization.plain import all_plain
 
 if TYPE_CHECKING:
     from taskq.backends.base import Backend
@@ -22,6 +25,20 @@ R = TypeVar("R", covariant=True)
 
 _COMPRESSED = b"\0celery-compressed\0"
 """How a compressed result begins, as Celery marks it; the content type follows."""
+
+
+class _Plain(msgspec.Struct, gc=False):
+    """The usual document: a struct is encoded in a fraction of the time of a dict."""
+
+    status: str
+    result: Any
+    traceback: None
+    children: tuple[()]
+    date_done: str
+    task_id: str
+
+
+_encode_plain = msgspec.json.Encoder().encode
 
 
 class ResultCodec:
@@ -50,6 +67,7 @@ class ResultCodec:
         self._content_type = next(iter(serializers.content_types([serializer])))
         self._accept = accept
         self._compression = compression
+        self._usual = serializer == "json" and not compression and serializers.is_built_in("json")
         self.extended = extended
         self.tracebacks = tracebacks
 
@@ -75,6 +93,10 @@ class ResultCodec:
         Raises:
             EncodeError: the value cannot be encoded.
         """
+        if state == states.SUCCESS and self._usual and not more and _stands_alone(headers):
+            payload = self._encode_usual(task_id, state, result)
+            if payload is not None:
+                return Outcome(task_id, state, payload)
         if isinstance(result, BaseException):
             result = describe(result, self._encodable)
         document = {
@@ -92,10 +114,21 @@ class ResultCodec:
             if headers.get("parent_id"):
                 document["parent_id"] = headers["parent_id"]
         payload = self._serializers.encode(document, self._serializer).body
-        if self._compression:
+        # What is still going on is not: stores look for its state.
+        if self._compression and state in states.READY_STATES:
             compressed, content_type = compress(payload, self._compression)
             payload = _COMPRESSED + content_type.encode() + b"\0" + compressed
         return Outcome(task_id, state, payload)
+
+    def _encode_usual(self, task_id: str, state: str, result: Any) -> bytes | None:
+        """The document of a plain result; None if there is anything special about it."""
+        if not all_plain((result,)):
+            return None
+        done = datetime.now(UTC).isoformat()
+        try:
+            return _encode_plain(_Plain(state, result, None, (), done, task_id))
+        except (OverflowError, UnicodeError):
+            return None  # huge numbers and lone surrogates, which the usual way knows about
 
     def _encodable(self, value: Any) -> bool:
         try:
@@ -116,6 +149,11 @@ class ResultCodec:
             payload = decompress(compressed, content_type.decode())
         document = self._serializers.decode(payload, self._content_type, "utf-8", self._accept)
         return dict(document)
+
+
+def _stands_alone(headers: Mapping[str, Any] | None) -> bool:
+    """Has the task neither parent nor group?"""
+    return headers is None or not (headers.get("parent_id") or headers.get("group"))
 
 
 class AsyncResult(Generic[R]):

@@ -32,7 +32,7 @@ def make_backend(url: str, conf: Settings) -> Backend:
 
         return MemoryBackend(expires)
     if scheme in REDIS_SCHEMES:
-        with driver("redis", "redis", scheme):
+        with driver(("redis", "hiredis"), "redis", scheme):
             from taskq.backends.redis import RedisBackend
             from taskq.stores.redis.address import address
 

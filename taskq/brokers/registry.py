@@ -31,7 +31,7 @@ def make_broker(url: str, conf: Settings) -> Broker:
 
         return MemoryBroker()
     if scheme in REDIS_SCHEMES:
-        with driver("redis", "redis", scheme):
+        with driver(("redis", "hiredis"), "redis", scheme):
             from taskq.brokers.redis import RedisBroker
             from taskq.stores.redis.address import address
 

@@ -36,7 +36,8 @@ class SerializerRegistry:
         self.types = TypeTable(strict_types)
         self._by_name: dict[str, Codec] = {}
         self._by_type: dict[str, Codec] = {}
-        for codec in builtin_codecs(self.types):
+        self._built_in = builtin_codecs(self.types)
+        for codec in self._built_in:
             self._add(codec)
 
     def register(
@@ -60,6 +61,10 @@ class SerializerRegistry:
                 is only read where ``accept_content`` lists it.
         """
         self._add(Codec(name, content_type, content_encoding, encode, decode, safe))
+
+    def is_built_in(self, name: str) -> bool:
+        """Is the serializer of that name the one that comes with taskq?"""
+        return self._by_name.get(name) in self._built_in
 
     def register_type(
         self,

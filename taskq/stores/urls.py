@@ -38,11 +38,11 @@ def hide_password(url: str) -> str:
 
 
 @contextmanager
-def driver(package: str, extra: str, scheme: str) -> Iterator[None]:
+def driver(packages: tuple[str, ...], extra: str, scheme: str) -> Iterator[None]:
     """Import a driver within this block.
 
     Args:
-        package: what is imported.
+        packages: what is imported.
         extra: the extra of taskq that installs it.
         scheme: the URL's scheme that needs it.
 
@@ -52,8 +52,8 @@ def driver(package: str, extra: str, scheme: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as exc:
-        if (exc.name or "").partition(".")[0] != package:
+        if (exc.name or "").partition(".")[0] not in packages:
             raise
         raise ImproperlyConfigured(
-            f"{scheme}:// needs the package {package}: pip install 'taskq[{extra}]'"
+            f"{scheme}:// needs the package {exc.name}: pip install 'taskq[{extra}]'"
         ) from exc

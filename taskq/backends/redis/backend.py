@@ -46,6 +46,7 @@ class RedisBackend(Backend):
         self.layout = Layout(address)
         self._listener = Listener(self.client)
         self._pid = os.getpid()
+        self._look_first = True
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopListener] = (
             WeakKeyDictionary()
         )
@@ -110,9 +111,13 @@ class RedisBackend(Backend):
     # Waiting
 
     def wait(self, task_ids: Sequence[str], timeout: float | None) -> dict[str, Outcome]:
-        ready = _ready(self.fetch(task_ids))
-        if ready or timeout == 0:
-            return ready
+        # Whoever collects results that are there already need not subscribe; whoever waits for
+        # each of them need not look first.
+        if self._look_first or timeout == 0:
+            ready = _ready(self.fetch(task_ids))
+            self._look_first = bool(ready)
+            if ready or timeout == 0:
+                return ready
         if self._pid != os.getpid():
             self._listener, self._pid = Listener(self.client), os.getpid()
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -126,6 +131,7 @@ class RedisBackend(Backend):
                 ready = _ready(self.fetch(task_ids))
                 left = poll if deadline is None else deadline - time.monotonic()
                 if ready or left <= 0:
+                    self._look_first = bool(ready)
                     return ready
                 ready = _told(ear.hear(min(poll, left)), names)
                 if ready:

@@ -13,6 +13,7 @@ from pathlib import Path
 from taskq.backends.base import Outcome
 from taskq.exceptions import DecodeError
 from taskq.serialization import decompress
+from taskq.states import SUCCESS
 from taskq.stores.redis.calls import Script
 
 LUA = Path(__file__).parent / "lua"
@@ -20,6 +21,7 @@ STORE = Script.read(LUA, "results", "store")
 
 COMPRESSED = b"\0celery-compressed\0"
 _HEAD = b"\0taskq:"
+_SUCCESS = b'{"status":"SUCCESS",'
 _STATE = re.compile(rb"status[^A-Z]*([A-Z]{3}[A-Z_]*)")
 _WITHIN = 96
 """Bytes of a document within which its state stands; the same as in ``lua/results.lua``."""
@@ -29,7 +31,9 @@ def pack_outcome(outcome: Outcome) -> bytes:
     """What is kept of an outcome."""
     payload, state = outcome.payload, outcome.state
     # The JSON of our own codec, which is nearly all of them, needs no search.
-    if payload.startswith(b'{"status":"%b"' % state.encode()) or _state_of(payload) == state:
+    if payload.startswith(_SUCCESS) and state == SUCCESS:
+        return payload
+    if _state_of(payload) == state:
         return payload
     return b"%b%b\0%b" % (_HEAD, state.encode(), payload)
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from taskq.backends.redis import RedisBackend
 from taskq.brokers.base import Broker, Consumer, DeadLetter, QueueDepth
 from taskq.brokers.redis.enqueue import (
     TEMPORARY,
+    Attempt,
     Routed,
     binding_field,
     enqueue_calls,
+    plain_call,
     route,
 )
 from taskq.brokers.redis.scripts import DECLARE, PURGE, RETRY_DEAD
@@ -54,24 +56,43 @@ class RedisBroker(Broker):
 
     def publish(self, messages: Sequence[TaskMessage]) -> None:
         if messages:
-            with self._attempts.begin(messages) as (sender, attempt):
-                self.store.run(self._publishing(messages, sender, attempt))
+            attempt = self._attempts.begin(messages)
+            try:
+                if len(messages) > 1 or not self._publish_plain(messages[0], attempt):
+                    self.store.run(self._publishing(messages, attempt))
+            except OperationalError:
+                self._attempts.unsure(messages, attempt)
+                raise
+            self._attempts.done(attempt)
 
     async def apublish(self, messages: Sequence[TaskMessage]) -> None:
         # Imported by those who use it: it needs asyncio, which doubles the time to import taskq.
         from taskq.stores.redis.aio import on_loop
 
         if messages:
-            with self._attempts.begin(messages) as (sender, attempt):
-                await on_loop(self.store).run(self._publishing(messages, sender, attempt))
+            attempt = self._attempts.begin(messages)
+            try:
+                await on_loop(self.store).run(self._publishing(messages, attempt))
+            except OperationalError:
+                self._attempts.unsure(messages, attempt)
+                raise
+            self._attempts.done(attempt)
 
-    def _publishing(
-        self, messages: Sequence[TaskMessage], sender: str, attempt: str
-    ) -> Steps[None]:
+    def _publish_plain(self, message: TaskMessage, attempt: Attempt) -> bool:
+        """Send one message the short way, if there is nothing special about it."""
+        if message.exchange or message.due is not None or message.once is not None:
+            return False
+        keys = self.layout.queue(message.routing_key)
+        if time.monotonic() > self._registered.get(keys.name, 0.0):
+            return False
+        self.store.call(plain_call(attempt, message, keys))
+        return True
+
+    def _publishing(self, messages: Sequence[TaskMessage], attempt: Attempt) -> Steps[None]:
         routed = yield from route(self.layout, messages)
         calls: list[Call] = []
         for part in self._by_slot(routed):
-            calls += enqueue_calls(sender, attempt, part)
+            calls += enqueue_calls(attempt, part)
         new = self._unregistered(routed)
         registry = self.layout.queues
         yield [*calls, *(command(registry, "HSETNX", registry, name, "") for name in new)]
@@ -317,31 +338,37 @@ class _Attempts:
 
     def _start(self) -> None:
         self._pid = os.getpid()
-        self._idle: deque[str] = deque()
-        self._unsure: dict[str, tuple[str, str]] = {}
+        self._senders: deque[str] = deque()
+        self._unsure: dict[str, Attempt] = {}
+        self._numbers = itertools.count()
 
-    @contextmanager
-    def begin(self, messages: Sequence[TaskMessage]) -> Iterator[tuple[str, str]]:
-        """The sender and the name of an attempt, for as long as the block lasts."""
+    def begin(self, messages: Sequence[TaskMessage]) -> Attempt:
+        """An attempt to publish these messages; `done` or `unsure` must follow."""
         if self._pid != os.getpid():
             self._start()
-        first = str(messages[0].headers.get("id"))
-        known = self._unsure.pop(first, None) if self._unsure else None
-        sender, attempt = known or (self._sender(), os.urandom(6).hex())
-        try:
-            yield sender, attempt
-        except OperationalError:
-            self._unsure[first] = (sender, attempt)
-            if len(self._unsure) > _UNSURE:
-                del self._unsure[next(iter(self._unsure))]
-            raise
-        self._idle.append(sender)
+        attempt = self._unsure.pop(_first_id(messages), None) if self._unsure else None
+        return attempt or Attempt(self._sender(), str(next(self._numbers)))
+
+    def done(self, attempt: Attempt) -> None:
+        """It has come through."""
+        self._senders.append(attempt.sender)
+
+    def unsure(self, messages: Sequence[TaskMessage], attempt: Attempt) -> None:
+        """It has failed, and may have come through all the same."""
+        self._unsure[_first_id(messages)] = attempt._replace(again=True)
+        if len(self._unsure) > _UNSURE:
+            del self._unsure[next(iter(self._unsure))]
 
     def _sender(self) -> str:
+        """A name under which nobody else sends just now."""
         try:
-            return self._idle.pop()
+            return self._senders.pop()
         except IndexError:
             return os.urandom(6).hex()
+
+
+def _first_id(messages: Sequence[TaskMessage]) -> str:
+    return str(messages[0].headers.get("id"))
 
 
 def _as_dict(flat: Sequence[Any]) -> dict[str, Any]:

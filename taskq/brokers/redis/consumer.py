@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from taskq.brokers.base import Consumer, Delivery, Fate, Settlement
-from taskq.brokers.redis.enqueue import enqueue_calls, route
+from taskq.brokers.redis.enqueue import Attempt, enqueue_calls, route
 from taskq.brokers.redis.lane import Lane
 from taskq.brokers.redis.scripts import EXTEND, GIVE_BACK, SWEEP
 from taskq.brokers.redis.settlement import SettleCall
@@ -142,14 +142,14 @@ class RedisConsumer(Consumer):
 
     async def _wait_for_news(self) -> list[Delivery]:
         """Block until a message comes, or there is reason to look."""
-        if self._wakeups.told:
-            return []
         pause = min([_IDLE, *(lane.due_in for lane in self._lanes)])
         for lane in self._lanes:
-            await lane.begin_read(_IDLE)
+            reading = await lane.begin_read(_IDLE)
+            if reading is not None:
+                reading.add_done_callback(self._wakeups.tell)
         timer = self._loop.call_later(pause, self._wakeups.tell)
         try:
-            await self._wakeups.wait_with([lane.reading for lane in self._lanes if lane.reading])
+            await self._wakeups.wait()
         finally:
             timer.cancel()
         return await self._end_reads()
@@ -233,7 +233,11 @@ class RedisConsumer(Consumer):
                 part = SettleCall(self._layout, self._me, self._backend)
                 parts[id(lane)] = part
             part.add(s, follow_ups.get(id(s), ()))
-        replies = await self._client.calls(*(part.call() for part in parts.values()))
+        if len(parts) == 1:
+            (part,) = parts.values()
+            replies = [await self._client.call(part.call())]
+        else:
+            replies = await self._client.calls(*(part.call() for part in parts.values()))
         for part, failed in zip(parts.values(), replies, strict=True):
             if failed:
                 s, problem = part.settlements[failed[0]], failed[1].decode()
@@ -276,8 +280,8 @@ class RedisConsumer(Consumer):
             routed[id(s)] = [item for item in routed[id(s)] if item not in away]
             if s.acknowledged or await self._is_open(s.delivery):
                 for item in away:
-                    sender = secrets.token_hex(6)
-                    await self._client.calls(*enqueue_calls(sender, sender, [item]))
+                    attempt = Attempt(secrets.token_hex(6), "")
+                    await self._client.calls(*enqueue_calls(attempt, [item]))
 
     async def _is_open(self, delivery: Delivery) -> bool:
         priority, entry = delivery.tag

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from taskq.brokers.redis.scripts import ENQUEUE
 from taskq.exceptions import QueueNotFound
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ONCE_WINDOW = 3600.0
 """Seconds for which a message with a `TaskMessage.once` key, or an attempt, is recognised."""
+_ONCE_MS = int(ONCE_WINDOW * 1000)
 PART = 5000
 """Messages in one call at most: more would hold Redis up for tens of milliseconds."""
 TEMPORARY = "temporary"
@@ -156,12 +157,40 @@ def _gone(layout: Layout, bindings: dict[str, list[Row]]) -> Steps[set[str]]:
     return gone
 
 
-def enqueue_calls(sender: str, attempt: str, routed: Sequence[Routed]) -> list[Call]:
+class Attempt(NamedTuple):
+    """One attempt to publish, which is recognised if it has to be made again.
+
+    Attributes:
+        sender: whoever sends remembers one attempt at a time under this name.
+        name: of the attempt.
+        again: it has been made before, and its reply was lost.
+    """
+
+    sender: str
+    name: str
+    again: bool = False
+
+
+def plain_call(attempt: Attempt, message: TaskMessage, keys: QueueKeys) -> Call:
+    """`enqueue_calls` of one message with nothing special about it, the short way."""
+    return ENQUEUE.call(
+        (keys.sender(attempt.sender), keys.streams[message.priority]),
+        attempt.name,
+        int(attempt.again),
+        _ONCE_MS,
+        1,
+        0,
+        1,
+        pack(message),
+        "",
+    )
+
+
+def enqueue_calls(attempt: Attempt, routed: Sequence[Routed]) -> list[Call]:
     """The calls that publish messages of one slot.
 
     Args:
-        sender: names who sends, so that an attempt is recognised when it comes again.
-        attempt: names the attempt.
+        attempt: this one.
         routed: the messages.
     """
     calls = []
@@ -172,12 +201,16 @@ def enqueue_calls(sender: str, attempt: str, routed: Sequence[Routed]) -> list[C
         for message, keys, temporary in part:
             words += envelopes.words(message, keys, temporary)
         # Each part is remembered apart, so that one that came through is not sent again.
-        memory = part[0][1].sender(f"{sender}:{start}" if start else sender)
+        sender = f"{attempt.sender}:{start}" if start else attempt.sender
         calls.append(
             ENQUEUE.call(
-                [memory, *envelopes.streams, *envelopes.sets, *envelopes.others],
-                attempt,
-                int(ONCE_WINDOW * 1000),
+                [
+                    *(part[0][1].sender(sender), *envelopes.streams),
+                    *(*envelopes.sets, *envelopes.others),
+                ],
+                attempt.name,
+                int(attempt.again),
+                _ONCE_MS,
                 len(envelopes.streams),
                 len(envelopes.sets),
                 *envelopes.channels,

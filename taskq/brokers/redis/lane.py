@@ -72,24 +72,21 @@ class Lane:
             limit: how many at most.
             least: the least priority to take.
         """
-        (reply,) = await self._client.calls(
-            FETCH.call(self._keys, GROUP, self._me, limit, least, FREE)
-        )
+        reply = await self._client.call(FETCH.call(self._keys, GROUP, self._me, limit, least, FREE))
         paused, due, missing, flat = reply
         self._paused = set(map(int, paused.split(b","))) if paused else set()
         self.due_in = int(due) / 1000 if due else float("inf")
         self.missing = bool(missing)
-        found = []
-        for at in range(0, len(flat), 5):
-            index, priority = divmod(flat[at], 10)
-            tag = (priority, flat[at + 1].decode())
-            found.append(
-                Delivery(
-                    *(UNREAD, flat[at + 4], self.queues[index].name, tag),
-                    *(flat[at + 2], flat[at + 3]),
-                )
+        names = [queue.name for queue in self.queues]
+        places, entries, counts, crashes, messages = (flat[at::5] for at in range(5))
+        return [
+            Delivery(
+                UNREAD, packed, names[place // 10], (place % 10, entry.decode()), count, crashed
             )
-        return found
+            for place, entry, count, crashed, packed in zip(
+                places, entries, counts, crashes, messages, strict=True
+            )
+        ]
 
     async def top(self) -> int:
         """The priority of the most urgent message; -1 if there is none."""
@@ -98,11 +95,15 @@ class Lane:
 
     # The blocking read
 
-    async def begin_read(self, timeout: float) -> None:
-        """Begin to wait for new messages; `reading` ends with what came."""
+    async def begin_read(self, timeout: float) -> asyncio.Task[list[Delivery]] | None:
+        """Begin to wait for new messages; `reading` ends with what came.
+
+        Returns:
+            `reading`, or None if all queues are paused.
+        """
         streams = [stream for index, stream in self._streams if index not in self._paused]
         if not streams:
-            return
+            return None
         if self._link is None:
             self._link = await self._client.open(self._keys[0])
             self._client.keep(self._link)
@@ -116,6 +117,7 @@ class Lane:
         except LINK_ERRORS as exc:
             raise await self._lost(exc) from exc
         self.reading = asyncio.create_task(self._read(timeout + _SLACK))
+        return self.reading
 
     async def _read(self, timeout: float) -> list[Delivery]:
         assert self._link is not None

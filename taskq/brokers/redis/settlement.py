@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from taskq.backends.redis.documents import pack_outcome
 from taskq.brokers.base import Delivery, Fate, Settlement
-from taskq.brokers.redis.enqueue import ONCE_WINDOW, Envelopes, Places, Routed, member_head
+from taskq.brokers.redis.enqueue import ONCE_WINDOW, Envelopes, Routed, member_head
 from taskq.brokers.redis.scripts import SETTLE
 from taskq.stores.redis.calls import Call, Word
 from taskq.stores.redis.keys import FREE, GROUP, Layout
@@ -16,7 +16,6 @@ from taskq.stores.redis.keys import FREE, GROUP, Layout
 if TYPE_CHECKING:
     from taskq.backends.base import Outcome
     from taskq.backends.redis import RedisBackend
-    from taskq.stores.redis.keys import QueueKeys
 
 Follow = Sequence[Routed]
 """The messages that follow one settlement, with their queues."""
@@ -35,87 +34,89 @@ class SettleCall:
         self._layout = layout
         self._me = me
         self._backend = backend
-        self._sources = Places()
+        self._sources: dict[tuple[str, int], int] = {}
         self._source_keys: list[str] = []
         self._envelopes = Envelopes()
+        self._results: list[str] = []
         self._words: list[Word] = []
-        self._needs_room = False
-        self._room = ""
+        self._room = False
         self.settlements: list[Settlement] = []
 
     def add(self, s: Settlement, follow_ups: Follow) -> None:
         """Add one settlement."""
         self.settlements.append(s)
-        keys = self._layout.queue(s.delivery.queue)
-        self._room = self._room or keys.room
-        if s.fate is Fate.REQUEUE and not s.acknowledged:
-            self._give_back(s, keys)
+        if s.fate is Fate.DONE and not (s.acknowledged or follow_ups or s.further):
+            self._finish(s)
+        elif s.fate is not Fate.REQUEUE:
+            self._end(s, follow_ups)
+        elif s.acknowledged:
+            self._words += "a", 0, 0  # nothing is left to give back
+        else:
+            self._give_back(s)
+
+    def _source(self, delivery: Delivery) -> int:
+        """The place of a delivery's stream."""
+        priority = delivery.tag[0]
+        place = self._sources.get((delivery.queue, priority))
+        if place is None:
+            place = self._sources[delivery.queue, priority] = len(self._sources) + 1
+            keys = self._layout.queue(delivery.queue)
+            self._source_keys += keys.streams[priority], keys.born
+        return place
+
+    def _finish(self, s: Settlement) -> None:
+        """One that is done, with a result or nothing: nearly all of them."""
+        delivery, outcome = s.delivery, s.outcome
+        source, entry = self._source(delivery), delivery.tag[1]
+        if delivery.crashes:
+            self._forget_crashes(delivery)
+        if outcome is None or self._backend is None:
+            self._words += "n", source, entry
             return
-        outcomes: Sequence[Outcome] = s.outcomes() if self._backend is not None else ()
-        if s.fate is Fate.REQUEUE:  # acknowledged: nothing is left to give back
-            outcomes, follow_ups = (), ()
-        self._needs_room = self._needs_room or bool(outcomes or follow_ups)
+        self._results.append(self._layout.result(outcome.task_id))
+        self._words += "s", source, entry, outcome.state, pack_outcome(outcome)
+        self._room = True
+
+    def _forget_crashes(self, delivery: Delivery) -> None:
+        priority, entry = delivery.tag
+        crashes = self._envelopes.others.of(self._layout.queue(delivery.queue).crashes)
+        self._words += "h", crashes, f"{priority}:{entry}"
+
+    def _end(self, s: Settlement, follow_ups: Follow) -> None:
+        """One that something follows, that is dead, or that was acknowledged before."""
+        d = s.delivery
         if s.acknowledged:
             self._words.append("a")
-            self._parts(outcomes, follow_ups)
-        elif s.fate is Fate.DEAD:
-            self._bury(s, keys)
-            self._parts(outcomes, follow_ups)
+        elif s.fate is Fate.DONE:
+            if d.crashes:
+                self._forget_crashes(d)
+            self._words += "d", self._source(d), d.tag[1]
         else:
-            self._finish(s, keys, outcomes, follow_ups)
-
-    def _source(self, delivery: Delivery, keys: QueueKeys) -> tuple[int, str]:
-        """The place of a delivery's stream, and its id there."""
-        priority, entry = delivery.tag
-        stream = keys.streams[priority]
-        place = self._sources.of(stream)
-        if 2 * place > len(self._source_keys):
-            self._source_keys += stream, keys.born
-        return place, entry
-
-    def _finish(
-        self, s: Settlement, keys: QueueKeys, outcomes: Sequence[Outcome], follow_ups: Follow
-    ) -> None:
-        source, entry = self._source(s.delivery, keys)
-        others = self._envelopes.others
-        if s.delivery.crashes:
-            self._words += "h", others.of(keys.crashes), f"{s.delivery.tag[0]}:{entry}"
-        if follow_ups or len(outcomes) > 1:
-            self._words += "d", source, entry
-            self._parts(outcomes, follow_ups)
-        elif outcomes:
-            (outcome,) = outcomes
-            key = others.of(self._layout.result(outcome.task_id))
-            self._words += "s", source, entry, key, outcome.state, pack_outcome(outcome)
-        else:
-            self._words += "n", source, entry
-
-    def _bury(self, s: Settlement, keys: QueueKeys) -> None:
-        source, entry = self._source(s.delivery, keys)
-        d = s.delivery
-        self._needs_room = True
-        self._words += ("x", source, entry, self._envelopes.others.of(keys.crashes))
-        self._words += (self._envelopes.streams.of(keys.dead), d.tag[0], s.reason)
-        self._words += (repr(time.time()), d.deliveries, d.crashes + s.crashed, d.packed)
-
-    def _parts(self, outcomes: Sequence[Outcome], follow_ups: Follow) -> None:
+            keys, envelopes = self._layout.queue(d.queue), self._envelopes
+            priority, entry = d.tag
+            self._words += "x", self._source(d), entry, envelopes.others.of(keys.crashes)
+            self._words += envelopes.streams.of(keys.dead), priority, s.reason
+            self._words += repr(time.time()), d.deliveries, d.crashes + s.crashed, d.packed
+        outcomes: Sequence[Outcome] = s.outcomes() if self._backend is not None else ()
         self._words.append(len(outcomes))
         for outcome in outcomes:
-            key = self._envelopes.others.of(self._layout.result(outcome.task_id))
-            self._words += key, outcome.state, pack_outcome(outcome)
+            self._results.append(self._layout.result(outcome.task_id))
+            self._words += outcome.state, pack_outcome(outcome)
         self._words.append(len(follow_ups))
         for message, keys, temporary in follow_ups:
             self._words += self._envelopes.words(message, keys, temporary)
+        self._room = True
 
-    def _give_back(self, s: Settlement, keys: QueueKeys) -> None:
-        source, entry = self._source(s.delivery, keys)
+    def _give_back(self, s: Settlement) -> None:
         d, envelopes = s.delivery, self._envelopes
-        priority = d.tag[0]
-        head = (source, entry, envelopes.others.of(keys.crashes), f"{priority}:{entry}")
+        priority, entry = d.tag
+        keys = self._layout.queue(d.queue)
+        crashes, field = envelopes.others.of(keys.crashes), f"{priority}:{entry}"
+        head = (self._source(d), entry, crashes, field)
         if not s.delay:
             self._words += ("r", *head, int(s.crashed), int(s.unused), keys.wake)
             return
-        self._needs_room = True
+        self._room = True
         member = member_head(priority, d.deliveries - s.unused, d.crashes + s.crashed)
         place = envelopes.delayed_set(keys)
         self._words += ("l", *head, place, int(s.delay * 1000), member, d.packed)
@@ -123,14 +124,16 @@ class SettleCall:
     def call(self) -> Call:
         """The call that writes all of it; it answers with those that cannot be written."""
         envelopes = self._envelopes
+        room = self._layout.queue(self.settlements[0].delivery.queue).room
         ttl = self._backend.ttl if self._backend is not None else 0
         return SETTLE.call(
             [
-                *(self._room, *self._source_keys, *envelopes.streams),
-                *(*envelopes.sets, *envelopes.others),
+                *(room, *self._source_keys, *envelopes.streams),
+                *(*envelopes.sets, *envelopes.others, *self._results),
             ],
-            *(GROUP, self._me, ttl, int(ONCE_WINDOW * 1000), int(self._needs_room)),
+            *(GROUP, self._me, ttl, int(ONCE_WINDOW * 1000), int(self._room)),
             *(len(self._sources), len(envelopes.streams), len(envelopes.sets), FREE),
+            len(envelopes.others),
             *envelopes.channels,
             *self._words,
         )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from taskq.exceptions import OperationalError
 from taskq.stores.redis.aio import LINK_ERRORS
@@ -27,7 +27,9 @@ class WakeUps:
     def __init__(self, client: LoopClient, channels: Sequence[str]) -> None:
         self._client = client
         self._channels = channels
-        self._told = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._told = False
+        self._waiting: asyncio.Future[None] | None = None
         self._listening: asyncio.Task[None] | None = None
         self._subscribed = asyncio.Event()
 
@@ -40,26 +42,21 @@ class WakeUps:
             await asyncio.wait([done], timeout=_PAUSE)
             done.cancel()
 
-    @property
-    def told(self) -> bool:
-        """Has there been a wake-up since `clear`?"""
-        return self._told.is_set()
-
     def clear(self) -> None:
         """Forget what was told: whoever calls is about to look."""
-        self._told.clear()
+        self._told = False
 
-    def tell(self) -> None:
+    def tell(self, *_: object) -> None:
         """Wake up."""
-        self._told.set()
+        self._told = True
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
-    async def wait_with(self, others: Iterable[asyncio.Task[Any]]) -> None:
-        """Wait for a wake-up, or for one of these tasks."""
-        told = asyncio.create_task(self._told.wait())
-        try:
-            await asyncio.wait([told, *others], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            told.cancel()
+    async def wait(self) -> None:
+        """Wait until there has been a wake-up since `clear`."""
+        if not self._told:
+            self._waiting = self._loop.create_future()
+            await self._waiting
 
     async def _listen(self) -> None:
         while True:
@@ -71,13 +68,13 @@ class WakeUps:
                 for _ in self._channels:
                     await link.read()
                 # Something may have been told while nobody listened.
-                self._told.set()
+                self.tell()
                 self._subscribed.set()
                 while True:
                     reply = await link.read()
                     if isinstance(reply, Exception):
                         break
-                    self._told.set()
+                    self.tell()
             except (*LINK_ERRORS, OperationalError):
                 pass  # the reads of the queues tell of it
             finally:

@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 
 from taskq.stores.redis.address import Address, Node
 from taskq.stores.redis.calls import Call, Steps
-from taskq.stores.redis.client import connection_options
+from taskq.stores.redis.client import connection_options, packed
 from taskq.stores.redis.errors import explain
 from taskq.stores.redis.topology import Answers, Exchange, Talk
 
@@ -66,12 +66,7 @@ class LoopLink:
         connection = self._connection
         if not connection.is_connected:  # redis-py would open another one behind our back
             raise redis_errors.ConnectionError("the connection is closed")
-        packed = (
-            connection.pack_command(*commands[0])
-            if len(commands) == 1
-            else connection.pack_commands(commands)
-        )
-        await connection.send_packed_command(packed, False)
+        await connection.send_packed_command(packed(commands), False)
 
     async def read(self) -> Any:
         """One reply, or the error that it is."""
@@ -127,6 +122,18 @@ class LoopClient:
         except StopIteration as stop:
             result: T = stop.value
             return result
+
+    async def call(self, call: Call) -> Any:
+        """Send one call the short way; its reply."""
+        if self.topology.fixed:
+            node = self.topology.node_of(call.key)
+            answer = await self._talk(Talk(node, (call.words,)))
+            if type(answer) is list and not isinstance(answer[0], Exception):
+                return answer[0]
+            if isinstance(answer, Exception):
+                raise explain(answer, self.topology.shown(node)) from answer
+        # Nothing has happened if it was refused: the long way knows what to do.
+        return (await self.calls(call))[0]
 
     async def calls(self, *calls: Call) -> list[Any]:
         """Send calls in one round trip; their replies."""

@@ -47,21 +47,24 @@ class Topology:
 
     Args:
         address: what the URL says.
+
+    Attributes:
+        fixed: the URL names the one server, so that there is nothing to learn.
     """
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._fixed = not (address.service or address.cluster)
+        self.fixed = not (address.service or address.cluster)
         self._master: Node | None = None
         self._starts: list[int] = []
         self._owners: list[Node] = []
-        self._known = self._fixed
-        if self._fixed and not address.path:
+        self._known = self.fixed
+        if self.fixed and not address.path:
             self._master = address.nodes[0]
 
     def forget(self) -> None:
         """Ask again before the next call: what was known is out of date."""
-        self._known = self._fixed
+        self._known = self.fixed
 
     def slot(self, key: str) -> int:
         """What must be the same for keys that one script works on."""
@@ -177,7 +180,7 @@ class Topology:
             (answer,) = yield [Talk((error.host, error.port), [("ASKING",), words])]
             return None if isinstance(answer, Exception) else [answer[1]]
         if isinstance(error, redis_errors.MovedError) or (
-            not self._fixed and code_of(error) == "READONLY"
+            not self.fixed and code_of(error) == "READONLY"
         ):
             # Refused, so that nothing has happened: the other server may be asked.
             self.forget()

@@ -30,7 +30,7 @@ local function enqueue(stream, packed, special, now, once_ms)
   if once ~= '0' and not redis.call('SET', KEYS[first_other + once], '', 'PX', once_ms, 'NX') then
     return
   end
-  if due + 0 > now then
+  if delayed ~= '0' and due + 0 > now then
     local member = head .. packed
     redis.call('ZADD', KEYS[first_set + delayed], due, member)
     return KEYS[first_set + delayed], member

@@ -7,8 +7,9 @@
 --          then nothing has been written
 -- KEYS[2..] the sources: for each stream of a delivery the stream, and since when its queue is
 --          there; as many as ARGV[6] says.  Then as many other streams as ARGV[7] says, as many
---          delayed sets as ARGV[8] says, and all else.  Items name a key by its place among those
---          of its kind, from 1.
+--          delayed sets as ARGV[8] says, as many others as ARGV[10] says, and the results' keys.
+--          Items name a key by its place among those of its kind, from 1; results' keys stand in
+--          the order in which items use them.
 -- ARGV[1]  the group
 -- ARGV[2]  the consumer
 -- ARGV[3]  milliseconds that a result is kept; 0 for ever
@@ -16,9 +17,10 @@
 -- ARGV[5]  1 if something will need memory
 -- ARGV[6], [7], [8]  how many sources, streams, delayed sets
 -- ARGV[9]  the consumer in whose hands messages wait again
+-- ARGV[10] how many other keys
 -- then     for each delayed set the channel on which its queue's workers are woken
 -- then     the items: a letter, and what belongs to it
---   s  source, id, result's key, state, payload      done, with one result: most of them
+--   s  source, id, state, payload                    done, with one result: most of them
 --   n  source, id                                    done, with nothing
 --   h  crashes' key, field                           no item: the next one's crashes are forgotten
 --   d  source, id, parts                             done
@@ -27,12 +29,13 @@
 --      message, parts                                dead
 --   r  source, id, crashes' key, field, crashed, unused, channel            given back
 --   l  source, id, crashes' key, field, delayed set, seconds as ms, head, message   ... for later
--- parts: number of results, (key, state, payload)..., number of messages, (as in enqueue)...
+-- parts: number of results, (state, payload)..., number of messages, (as in enqueue)...
 local group, me, ttl, once_ms, free = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[9]
 local sources, streams, sets = ARGV[6] + 0, ARGV[7] + 0, ARGV[8] + 0
 first_stream = 1 + 2 * sources
 first_set = first_stream + streams
 first_other = first_set + sets
+local result = first_other + ARGV[10]
 local now = now_ms()
 local channels, added, deleted, failed = {}, {}, {}, {}
 
@@ -42,7 +45,7 @@ end
 check_types(first_stream + 1, first_set, 'stream')
 check_types(first_set + 1, first_other, 'zset')
 for at = 1, sets do
-  channels[KEYS[first_set + at]] = ARGV[9 + at]
+  channels[KEYS[first_set + at]] = ARGV[10 + at]
 end
 if ARGV[5] == '1' then
   redis.call('SET', KEYS[1], '', 'PX', 1)
@@ -72,19 +75,26 @@ local function gate(source, id)
   return lost(source, id)
 end
 
--- Walks over the parts at `at`; writes them if `wanted`.  Returns where they end, and why they
--- cannot be written, which is known before anything is.
+-- Why the parts at `at` cannot be written, if so.
+local function problem_of(at)
+  for key = result + 1, result + ARGV[at] do
+    local problem = refused(KEYS[key])
+    if problem then
+      return problem
+    end
+  end
+end
+
+-- Walks over the parts at `at`, and writes them if `wanted`.  Returns where they end.
 local function parts(at, wanted)
-  local count, problem = ARGV[at] + 0, nil
+  local count = ARGV[at] + 0
   at = at + 1
   for _ = 1, count do
-    local key = KEYS[first_other + ARGV[at]]
-    if wanted == nil then
-      problem = problem or refused(key)
-    elseif wanted then
-      store(key, ARGV[at + 1], ARGV[at + 2], ttl)
+    result = result + 1
+    if wanted then
+      store(KEYS[result], ARGV[at], ARGV[at + 1], ttl)
     end
-    at = at + 3
+    at = at + 2
   end
   count = ARGV[at] + 0
   at = at + 1
@@ -98,7 +108,7 @@ local function parts(at, wanted)
     end
     at = at + 3
   end
-  return at, problem
+  return at
 end
 
 local function owned(source, id)
@@ -114,18 +124,19 @@ local function fail(item, problem)
   failed[#failed + 1] = problem
 end
 
-local item, at = -1, 10 + sets
+local item, at = -1, 11 + sets
 while at <= #ARGV do
   local kind = ARGV[at]
   if kind ~= 'h' then
     item = item + 1
   end
   if kind == 's' then
-    local source, id, key = ARGV[at + 1] + 0, ARGV[at + 2], KEYS[first_other + ARGV[at + 3]]
-    if store_new(key, ARGV[at + 5], ttl) then
+    result = result + 1
+    local source, id, key, value = ARGV[at + 1] + 0, ARGV[at + 2], KEYS[result], ARGV[at + 4]
+    if store_new(key, value, ttl) then
       -- The usual case, and the fewest commands: taken back if the gate is shut.
       if gate(source, id) then
-        redis.call('PUBLISH', key, ARGV[at + 5])
+        redis.call('PUBLISH', key, value)
       else
         redis.call('DEL', key)
       end
@@ -134,10 +145,10 @@ while at <= #ARGV do
       if problem then
         fail(item, problem)
       elseif gate(source, id) then
-        store(key, ARGV[at + 4], ARGV[at + 5], ttl)
+        store(key, ARGV[at + 3], value, ttl)
       end
     end
-    at = at + 6
+    at = at + 5
   elseif kind == 'h' then
     redis.pcall('HDEL', KEYS[first_other + ARGV[at + 1]], ARGV[at + 2])
     at = at + 3
@@ -146,19 +157,19 @@ while at <= #ARGV do
     at = at + 3
   elseif kind == 'd' or kind == 'a' or kind == 'x' then
     local start = at + (kind == 'd' and 3 or kind == 'a' and 1 or 11)
-    local stop, problem = parts(start, nil)
+    local problem, passed = problem_of(start), false
     if problem then
       fail(item, problem)
-    elseif kind == 'a' or gate(ARGV[at + 1] + 0, ARGV[at + 2]) then
-      if kind == 'x' then
-        redis.pcall('HDEL', KEYS[first_other + ARGV[at + 3]], ARGV[at + 5] .. ':' .. ARGV[at + 2])
-        redis.call('XADD', KEYS[first_stream + ARGV[at + 4]], '*', 'reason', ARGV[at + 6], 'died',
-          ARGV[at + 7], 'deliveries', ARGV[at + 8], 'crashes', ARGV[at + 9], 'priority',
-          ARGV[at + 5], 'm', ARGV[at + 10])
-      end
-      parts(start, true)
+    else
+      passed = kind == 'a' or gate(ARGV[at + 1] + 0, ARGV[at + 2])
     end
-    at = stop
+    if passed and kind == 'x' then
+      redis.pcall('HDEL', KEYS[first_other + ARGV[at + 3]], ARGV[at + 5] .. ':' .. ARGV[at + 2])
+      redis.call('XADD', KEYS[first_stream + ARGV[at + 4]], '*', 'reason', ARGV[at + 6], 'died',
+        ARGV[at + 7], 'deliveries', ARGV[at + 8], 'crashes', ARGV[at + 9], 'priority',
+        ARGV[at + 5], 'm', ARGV[at + 10])
+    end
+    at = parts(start, passed)
   elseif kind == 'r' then
     local source, id = ARGV[at + 1] + 0, ARGV[at + 2]
     local count = owned(source, id)
