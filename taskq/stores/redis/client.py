@@ -93,9 +93,10 @@ class Link:
 
 def packed(commands: Sequence[tuple[Word, ...]]) -> list[bytes]:
     """Commands as they go over the wire; redis-py's own way looks at every word in Python."""
+    pack: Any = pack_command  # hiredis says that it takes one word, and takes all of them
     if len(commands) == 1:
-        return [pack_command(commands[0])]
-    return [b"".join(map(pack_command, commands))]
+        return [pack(commands[0])]
+    return [b"".join(map(pack, commands))]
 
 
 def connection_options(address: Address, node: Node | None, to_sentinel: bool) -> dict[str, Any]:
