@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from benchmarks.catalogue import SUBJECTS
-from benchmarks.measures import MEASURES
+from benchmarks.measures import MEASURES, Measure
 from benchmarks.plan import QUICK, Plan
 from benchmarks.report import write
 from benchmarks.runner import run
 
 T = TypeVar("T")
+
+_LEAST = {"tasks": 10, "delayed": 0}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
         ("tasks", int, "no-op tasks of a rate"),
         ("rounds", int, "how often everything is repeated"),
         ("batch", int, "tasks in one bulk call"),
+        ("backlog", int, "tasks waiting in a long queue"),
+        ("delayed", int, "delayed tasks waiting beside a long queue"),
         ("trips", int, "round trips of a latency"),
         ("imports", int, "fresh interpreters for an import time"),
         ("idle", float, "seconds that an idle worker is watched"),
@@ -72,7 +76,7 @@ def _run(options: argparse.Namespace) -> int:
     try:
         subjects = _chosen(options.subjects, SUBJECTS, "subject")
         measures = _chosen(options.measure, MEASURES, "measure")
-        plan = _plan(options)
+        plan = _plan(options, measures)
         # Ended from outside, it must still end the processes that it has started.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         result = run(subjects, measures, plan, options.cache.expanduser().resolve())
@@ -93,11 +97,17 @@ def _chosen(names: str | None, known: Mapping[str, T], what: str) -> list[T]:
     return [known[name] for name in names.split(",")]
 
 
-def _plan(options: argparse.Namespace) -> Plan:
-    sizes = ("tasks", "rounds", "batch", "trips", "imports", "idle", "hold")
+def _plan(options: argparse.Namespace, measures: Sequence[Measure]) -> Plan:
+    sizes = ("tasks", "rounds", "batch", "backlog", "delayed", "trips", "imports", "idle", "hold")
     given = {name: getattr(options, name) for name in sizes if getattr(options, name) is not None}
     for name, value in given.items():
-        least = 10 if name == "tasks" else 1 if isinstance(value, int) else 0
+        least = _LEAST.get(name, 1 if isinstance(value, int) else 0)
         if value < least:
             raise ValueError(f"--{name} {value} is too small: give at least {least}")
-    return replace(QUICK if options.quick else Plan(), **given)
+    plan = replace(QUICK if options.quick else Plan(), **given)
+    if MEASURES["backlog"] in measures and plan.backlog < plan.few:
+        raise ValueError(
+            f"--backlog {plan.backlog} is too small for --tasks {plan.tasks}: "
+            f"give at least {plan.few}, or fewer tasks"
+        )
+    return plan

@@ -7,12 +7,17 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from benchmarks import plan
+from benchmarks.catalogue import Subject
 from benchmarks.figures import Figure, percentile
 from benchmarks.session import Session, TrialError
 
 Values = dict[str, float]
+
+_FILL = 50_000
+"""Tasks that the producer sends at one request, so that its time-out is one for that many."""
 
 _TIMED = """
 import time
@@ -33,6 +38,7 @@ class Measure:
         run: Does the trial.
         keep_results: Whether the subject stores results in it.
         bulk: Whether it needs a subject with a call for many tasks.
+        delayed: Whether it needs a subject with a call for many delayed tasks.
     """
 
     name: str
@@ -41,6 +47,13 @@ class Measure:
     run: Callable[[Session], Values]
     keep_results: bool = False
     bulk: bool = False
+    delayed: bool = False
+
+    def suits(self, subject: Subject) -> bool:
+        """Tells whether the subject can be measured in this way."""
+        wanted = not subject.measures or self.name in subject.measures
+        able = (subject.bulk or not self.bulk) and (subject.delayed or not self.delayed)
+        return wanted and able
 
 
 def enqueue(session: Session) -> Values:
@@ -96,6 +109,69 @@ def _drain(session: Session, prefix: str) -> Values:
         if server is not None:
             values[f"{prefix}_server_cpu"] = server / rest * 1e6
     return values
+
+
+def backlog(session: Session) -> Values:
+    """Lets a worker start on a long queue, after another one that starts on a short queue."""
+    with session.beside("short") as short:
+        few = _window(short, session.plan.few, 0)
+    many = _window(session, session.plan.backlog, session.plan.delayed)
+    values = {
+        "backlog": many.rate,
+        "backlog_short": few.rate,
+        "backlog_ratio": many.rate / few.rate * 100,
+        "backlog_memory": many.pss / 2**20,
+    }
+    if many.growth is not None:
+        values["backlog_growth"] = many.growth / 2**20
+    return values
+
+
+class _Window(NamedTuple):
+    """Tasks a second, the worker's bytes at the end, and how many more these are than before."""
+
+    rate: float
+    pss: int
+    growth: int | None
+
+
+def _window(session: Session, waiting: int, delayed: int) -> _Window:
+    """Fills the queue, starts the worker, and watches the second `tasks` of those that it runs.
+
+    The first `few` tasks have slots of their own: the worker may change their order, and nothing
+    but those that wait behind them is left to do when the window ends.
+    """
+    sizes = session.plan
+    session.ask("bulk", first=0, count=sizes.few, batch=sizes.batch)
+    _fill(session, sizes.shared_slot, waiting - sizes.few)
+    _fill(session, sizes.delayed_slot, delayed, countdown=plan.DELAY)
+    session.start_worker()
+
+    def reached() -> int:
+        return session.marks.reached(0, sizes.few)
+
+    first, last = sizes.tasks, 2 * sizes.tasks
+    session.wait_for(lambda: min(reached(), first), first)
+    before, done = session.worker_pss_bytes(), reached()
+    session.wait_for(lambda: min(reached(), last), last)
+    after = session.worker_pss_bytes()
+    if session.marks.get(sizes.delayed_slot):
+        raise TrialError(f"{session.subject.name}: a task has run {plan.DELAY} s too early")
+    clocks = sorted(clock for clock in session.marks.read(0, sizes.few) if clock)
+    rate = sizes.tasks / (clocks[last - 1] - clocks[first - 1])
+    # The first look may come late: too few tasks were left then to show a growth.
+    return _Window(rate, after, after - before if done < (first + last) // 2 else None)
+
+
+def _fill(session: Session, slot: int, count: int, countdown: float = 0.0) -> None:
+    for at in range(0, count, _FILL):
+        session.ask(
+            "fill",
+            slot=slot,
+            count=min(_FILL, count - at),
+            batch=session.plan.batch,
+            countdown=countdown,
+        )
 
 
 class _Meter:
@@ -229,6 +305,23 @@ MEASURES: dict[str, Measure] = {
             _drain_figures("drain_results", "results on"),
             drain_results,
             keep_results=True,
+        ),
+        Measure(
+            "backlog",
+            "a long queue worked off beside delayed tasks, against a short one (where the subject "
+            "can send many delayed tasks with one call)",
+            (
+                Figure("backlog", "drain, long queue", "1/s", more_is_better=True, headline=True),
+                Figure("backlog_short", "drain, short queue", "1/s", more_is_better=True),
+                Figure(
+                    "backlog_ratio", "long against short", "%", more_is_better=True, headline=True
+                ),
+                Figure("backlog_memory", "worker memory, long queue", "MiB"),
+                Figure("backlog_growth", "its growth meanwhile", "MiB"),
+            ),
+            backlog,
+            bulk=True,
+            delayed=True,
         ),
         Measure(
             "latency",

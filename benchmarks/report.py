@@ -24,6 +24,8 @@ def markdown(run: Run) -> str:
     """Returns the report: the machine, the medians side by side, then every figure's spread."""
     headlines = [figure for figure in run.figures if figure.headline]
     sizes = f"{run.plan.tasks:,} tasks, {run.plan.trips:,} round trips"
+    if any(measure.delayed for measure in run.measures):
+        sizes += f", {run.plan.backlog:,} in a long queue beside {run.plan.delayed:,} delayed"
     rounds = f"{run.plan.rounds} rounds" if run.plan.rounds > 1 else "1 round"
     parts = [
         "# Benchmark",

@@ -115,7 +115,7 @@ def _trials(
     for number in range(1, plan.rounds + 1):
         for measure in measures:
             for subject in subjects:
-                if measure.bulk and not subject.bulk:
+                if not measure.suits(subject):
                     continue
                 trial = _trial(number, measure, subject, plan, servers, pythons[subject.name])
                 _tell(trial)

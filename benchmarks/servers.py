@@ -52,7 +52,8 @@ class Servers:
         RabbitMQ is not emptied: every trial has a queue of its own there.
         """
         if self._redis:
-            self._redis.call("FLUSHALL")
+            # A million messages take longer to free than other commands do.
+            self._redis.call("FLUSHALL", timeout=60.0)
 
     def cpu_seconds(self, kinds: Iterable[str]) -> float:
         """Returns the processor time that the servers of these kinds have taken so far."""

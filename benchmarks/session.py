@@ -56,6 +56,7 @@ class Session:
         self.python = python
         self.plan = plan
         self.directory = directory
+        self._keep_results = keep_results
         names = {
             **servers.urls(),
             "adapter": subject.module,
@@ -95,6 +96,19 @@ class Session:
         self._kill(self._worker)
         self._kill(self._producer)
         self.marks.close()
+
+    def beside(self, name: str) -> Session:
+        """Returns a stage of the same kind below this one's folder: nothing of it is shared."""
+        directory = self.directory / f"{self.directory.name}-{name}"
+        directory.mkdir()
+        return Session(
+            self.subject,
+            self.python,
+            self.plan,
+            self._servers,
+            directory,
+            keep_results=self._keep_results,
+        )
 
     def ask(self, verb: str, **arguments: Any) -> dict[str, Any]:
         """Lets the producer do something and returns its figures.

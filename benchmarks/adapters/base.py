@@ -103,6 +103,14 @@ class BulkAdapter(Adapter):
         """Sends one no-op task for each slot with the library's own call for many."""
 
 
+class DelayingAdapter(BulkAdapter):
+    """An adapter of a library that can send many delayed tasks with one call."""
+
+    @abstractmethod
+    async def bulk_delayed(self, slots: Sequence[int], countdown: float) -> None:
+        """Sends one no-op task for each slot, to be run in `countdown` seconds."""
+
+
 class InProcessAdapter(BulkAdapter):
     """An adapter whose worker lives in the producer's process."""
 

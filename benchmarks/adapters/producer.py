@@ -16,10 +16,16 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TextIO
 
-from benchmarks.adapters.base import Adapter, BulkAdapter, InProcessAdapter, Setup
+from benchmarks.adapters.base import (
+    Adapter,
+    BulkAdapter,
+    DelayingAdapter,
+    InProcessAdapter,
+    Setup,
+)
 from benchmarks.marks import Marks
 
 Answer = dict[str, Any]
@@ -42,6 +48,7 @@ class Producer:
         self._verbs: dict[str, Callable[..., Awaitable[Answer]]] = {
             "enqueue": self.enqueue,
             "bulk": self.bulk,
+            "fill": self.fill,
             "round_trips": self.round_trips,
             "mixed": self.mixed,
             "start_worker": self.start_worker,
@@ -75,13 +82,29 @@ class Producer:
 
     async def bulk(self, first: int, count: int, batch: int) -> Answer:
         """Sends `count` tasks, `batch` with each call."""
-        if not isinstance(self._adapter, BulkAdapter):
-            raise TypeError(f"{type(self._adapter).__module__} has no call for many tasks")
+        send = self._bulk_call(0.0)
         slots = range(first, first + count)
         began, cpu = time.perf_counter(), time.process_time()
         for at in range(0, count, batch):
-            await self._adapter.bulk(slots[at : at + batch])
+            await send(slots[at : at + batch])
         return {"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu}
+
+    async def fill(self, slot: int, count: int, batch: int, countdown: float) -> Answer:
+        """Sends `count` tasks that all mark one slot, in `countdown` seconds; not timed."""
+        send = self._bulk_call(countdown)
+        for at in range(0, count, batch):
+            await send([slot] * min(batch, count - at))
+        return {}
+
+    def _bulk_call(self, countdown: float) -> Callable[[Sequence[int]], Awaitable[None]]:
+        """Returns the library's call for many tasks, or for many delayed ones."""
+        adapter = self._adapter
+        if not countdown and isinstance(adapter, BulkAdapter):
+            return adapter.bulk
+        if countdown and isinstance(adapter, DelayingAdapter):
+            return lambda slots: adapter.bulk_delayed(slots, countdown)
+        kind = "delayed tasks" if countdown else "tasks"
+        raise TypeError(f"{type(adapter).__module__} has no call for many {kind}")
 
     async def round_trips(self, first: int, count: int, timeout: float) -> Answer:
         """Sends a task and waits for its result, `count` times, one after the other."""

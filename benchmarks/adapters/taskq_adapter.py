@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.adapters.base import BulkAdapter, Setup
+from benchmarks.adapters.base import DelayingAdapter, Setup
 from benchmarks.marks import Marks
 from taskq import TaskQ
 
@@ -33,7 +33,7 @@ def hold(slot: int, seconds: float) -> int:
     return marks.put(slot)
 
 
-class Peer(BulkAdapter):
+class Peer(DelayingAdapter):
     """Blocking producer."""
 
     async def enqueue(self, slot: int) -> Any:
@@ -44,6 +44,9 @@ class Peer(BulkAdapter):
 
     async def bulk(self, slots: Sequence[int]) -> None:
         app.send_many([mark.s(slot) for slot in slots])
+
+    async def bulk_delayed(self, slots: Sequence[int], countdown: float) -> None:
+        app.send_many([mark.s(slot) for slot in slots], countdown=countdown)
 
     async def wait(self, handle: Any, timeout: float) -> Any:
         return handle.get(timeout=timeout)

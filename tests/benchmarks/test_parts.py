@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from benchmarks.plan import QUICK
 from benchmarks.plot import draw
 from benchmarks.report import markdown
 from benchmarks.runner import Run, Trial
+from tests.servers import RedisServer
 from tests.waiting import wait_until
 
 linux_only = pytest.mark.skipif(
@@ -121,7 +123,37 @@ def test_every_subject_names_what_exists(subject: Subject) -> None:
     for template in (subject.broker, subject.results, subject.worker):
         template.format(**names)
     assert set(subject.servers) <= {"redis", "rabbitmq"}
+    assert set(subject.measures) <= MEASURES.keys()
     assert (Path(__file__).parents[2] / f"{subject.module.replace('.', '/')}.py").exists()
+
+
+def test_measures_leave_out_whom_they_do_not_suit() -> None:
+    suited = {
+        name: {subject.name for subject in SUBJECTS.values() if measure.suits(subject)}
+        for name, measure in MEASURES.items()
+    }
+    assert suited["enqueue"] == set(SUBJECTS)
+    assert suited["drain"] == set(SUBJECTS) - {"bare-xadd"}
+    assert suited["bulk"] >= {"taskq-redis", "celery-redis", "bare-loop"}
+    assert "saq" not in suited["bulk"]
+    assert suited["backlog"] == {"taskq-sqlite", "taskq-memory", "taskq-redis"}
+
+
+@pytest.mark.redis
+async def test_the_bare_xadd_sends_one_message_a_call(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for package in ("redis", "uvloop"):
+        pytest.importorskip(package)
+    setup = Setup(redis.url, redis.url, "queue", keep_results=False, marks=tmp_path)
+    for name, value in setup.environ().items():
+        monkeypatch.setenv(name, value)
+    peer = importlib.import_module(SUBJECTS["bare-xadd"].module).Peer()
+    redis.call("CONFIG", "RESETSTAT")
+    for slot in range(3):
+        await peer.enqueue(slot)
+    assert b"cmdstat_xadd:calls=3," in redis.call("INFO", "commandstats")
+    assert redis.call("XLEN", "queue") == b":3\r\n"
 
 
 def test_an_environment_that_cannot_be_made_says_why(tmp_path: Path) -> None:
@@ -144,6 +176,8 @@ def test_a_missing_package_is_named() -> None:
         (["--measure", "speed"], "unknown measure 'speed': choose from enqueue"),
         (["--tasks", "3"], "--tasks 3 is too small: give at least 10"),
         (["--rounds", "0"], "--rounds 0 is too small: give at least 1"),
+        (["--delayed", "-1"], "--delayed -1 is too small: give at least 0"),
+        (["--tasks", "50", "--backlog", "149"], "--backlog 149 is too small for --tasks 50: give"),
     ],
 )
 def test_wrong_arguments(
@@ -182,6 +216,7 @@ def test_report_shows_median_spread_and_failures() -> None:
     assert "| rq | 200 |" in text
     assert "| rq | 200 (100–300) | – |" in text
     assert "| taskq-sqlite | – | – |" in text
+    assert "long queue" not in text
     assert "TrialError: broken" in text
 
 
