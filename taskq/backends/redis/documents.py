@@ -22,7 +22,7 @@ STORE = Script.read(LUA, "results", "store")
 COMPRESSED = b"\0celery-compressed\0"
 _HEAD = b"\0taskq:"
 _SUCCESS = b'{"status":"SUCCESS",'
-_STATE = re.compile(rb"status[^A-Z]*([A-Z]{3}[A-Z_]*)")
+_STATE = re.compile(rb"status.{0,16}?([A-Z]{3}[A-Z_]*)", re.DOTALL)
 _WITHIN = 96
 """Bytes of a document within which its state stands; the same as in ``lua/results.lua``."""
 

@@ -175,16 +175,16 @@ class Topology:
         """What to say now: the words, in a list the reply that came in the meantime, or None."""
         if isinstance(error, redis_errors.NoScriptError) or code_of(error) == "NOSCRIPT":
             return call.whole() if call.script is not None else None
-        if isinstance(error, redis_errors.AskError):
-            # Just this once, there: the slot is on its way (Redis Cluster specification).
-            (answer,) = yield [Talk((error.host, error.port), [("ASKING",), words])]
-            return None if isinstance(answer, Exception) else [answer[1]]
         if isinstance(error, redis_errors.MovedError) or (
             not self.fixed and code_of(error) == "READONLY"
         ):
             # Refused, so that nothing has happened: the other server may be asked.
             self.forget()
             return words
+        if isinstance(error, redis_errors.AskError):  # of which MovedError is a kind
+            # Just this once, there: the slot is on its way (Redis Cluster specification).
+            (answer,) = yield [Talk((error.host, error.port), [("ASKING",), words])]
+            return None if isinstance(answer, Exception) else [answer[1]]
         return None
 
     def shown(self, node: Node | None) -> str:

@@ -13,7 +13,8 @@ local function state_of(value)
   if string.sub(value, 1, 19) == '\0celery-compressed\0' then
     return 'COMPRESSED'
   end
-  return string.match(string.sub(value, 1, 96), 'status[^%u]*(%u%u%u[%u_]*)') or ''
+  local _, last = string.find(string.sub(value, 1, 96), 'status', 1, true)
+  return last and string.match(string.sub(value, last + 1, last + 40), '%u%u%u[%u_]*') or ''
 end
 
 local function supersedes(state, known)
