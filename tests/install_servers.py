@@ -21,7 +21,7 @@ from tests.servers import MissingServerError, rabbitmq_binary, redis_binary
 
 #: Debian package -> what finds its binary.
 SERVERS: dict[str, Callable[[], str]] = {
-    "redis-server": redis_binary,
+    "redis-server": redis_binary,  # which is a sentinel too, and a node of a cluster
     "rabbitmq-server": rabbitmq_binary,
 }
 

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from kombu import Connection, Consumer, Exchange, Producer, Queue
+from redis import Redis
+from redis import RedisCluster as ClusterClient
+from redis import exceptions as redis_errors
 
 from tests.conftest import _started
 from tests.servers import (
     HOST,
     MissingServerError,
     RabbitMQServer,
+    RedisCluster,
+    RedisSentinel,
     RedisServer,
+    ReplyError,
     Server,
     ServerError,
     free_ports,
+    redis_cluster,
+    redis_sentinel,
     redis_server,
 )
 from tests.servers.base import find_binary
@@ -111,24 +121,212 @@ class TestRedis:
         ):
             pass
 
-    def test_dies_with_its_owner(self) -> None:
-        owner = textwrap.dedent("""
-            from tests.servers import redis_server
-            with redis_server() as server:
-                print(server.pid, flush=True)
+    @pytest.mark.parametrize(
+        ("start", "servers"),
+        [
+            ("redis_server", "[started]"),
+            ("redis_sentinel", "started.servers"),
+            ("redis_cluster", "started.servers"),
+        ],
+    )
+    def test_dies_with_its_owner(self, tmp_path: Path, start: str, servers: str) -> None:
+        owner = textwrap.dedent(f"""
+            from tests.servers import {start}
+            with {start}() as started:
+                print(*(server.pid for server in {servers}), flush=True)
                 input()
         """)
         with subprocess.Popen(
             [sys.executable, "-c", owner],
             cwd=ROOT,
+            env={**os.environ, "TMPDIR": str(tmp_path)},  # what it leaves there is pytest's
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         ) as process:
             assert process.stdout is not None
-            pid = int(process.stdout.readline())
-            assert exists(pid)
+            pids = [int(pid) for pid in process.stdout.readline().split()]
+            assert pids
+            assert all(map(exists, pids))
             process.kill()
-        wait_until(lambda: not exists(pid), 10, f"process {pid} to die with its owner")
+        wait_until(lambda: not any(map(exists, pids)), 10, f"{pids} to die with their owner")
+
+    def test_a_question_gets_its_answer(self, redis: RedisServer) -> None:
+        assert redis.ask("SET", "key", "one\r\ntwo") == b"OK"
+        assert redis.ask("GET", "key") == b"one\r\ntwo"
+        assert redis.ask("GET", "missing") is None
+        assert redis.ask("RPUSH", "list", "a", "", "c") == 3
+        assert redis.ask("LRANGE", "list", "0", "-1") == [b"a", b"", b"c"]
+        assert redis.ask("LRANGE", "missing", "0", "-1") == []
+
+    def test_a_refused_question_raises_what_the_server_said(self, redis: RedisServer) -> None:
+        with pytest.raises(ReplyError, match="unknown command"):
+            redis.ask("NO-SUCH-COMMAND")
+
+    def test_by_tls_only_and_only_with_the_right_authority(self) -> None:
+        with redis_server(transport="tls") as server:
+            assert server.url == f"rediss://{HOST}:{server.port}/0"
+            authority = server.ca_file.read_bytes()
+            server.restart()
+            assert server.ca_file.read_bytes() == authority
+            with Redis.from_url(server.url, ssl_ca_certs=str(server.ca_file)) as client:
+                assert client.ping()
+            with (
+                Redis.from_url(server.url) as client,
+                pytest.raises(redis_errors.ConnectionError, match="CERTIFICATE_VERIFY_FAILED"),
+            ):
+                client.ping()
+            with (
+                Redis.from_url(server.url.replace("rediss", "redis")) as client,
+                pytest.raises(redis_errors.ConnectionError),
+            ):
+                client.ping()
+
+    def test_by_a_unix_socket_only(self) -> None:
+        with redis_server(transport="unix") as server:
+            assert server.url.startswith("unix:///")
+            with Redis.from_url(server.url) as client:
+                assert client.ping()
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((HOST, server.port), timeout=1)
+            server.kill()
+            assert not server.answers()
+
+    @pytest.mark.parametrize("transport", ["tcp", "unix"])
+    @pytest.mark.parametrize("user", ["", "somebody"])
+    def test_with_a_password_nobody_gets_in_without_it(
+        self, user: str, transport: Literal["tcp", "unix"]
+    ) -> None:
+        with redis_server(transport=transport, user=user, password="a/b:c@d %e") as server:
+            assert server.ask("ACL", "WHOAMI").decode() == (user or "default")
+            with Redis.from_url(server.url) as client:
+                assert client.ping()
+            with (
+                Redis.from_url(re.sub("//.*@", "//", server.url)) as client,
+                pytest.raises(redis_errors.AuthenticationError),
+            ):
+                client.ping()
+
+
+def data_files_of(servers: Sequence[Server]) -> list[Path]:
+    found = [path for server in servers for path in server.directory.rglob("*")]
+    assert found
+    return [path for path in found if path.suffix in (".rdb", ".aof")]
+
+
+@pytest.fixture(scope="class")
+def sentinel(shared_redis: RedisServer) -> Iterator[RedisSentinel]:
+    """A master, two replicas and their sentinels, where there is a Redis at all."""
+    with redis_sentinel(replicas=2) as servers:
+        yield servers
+
+
+@pytest.mark.redis
+class TestSentinel:
+    def test_names_its_master(self, sentinel: RedisSentinel) -> None:
+        ports = ",".join(f"{HOST}:{server.port}" for server in sentinel.sentinels)
+        assert sentinel.url == f"sentinel://{ports}/mymaster/0"
+        assert sentinel.master is sentinel.nodes[0]
+        assert sentinel.master.ask("ROLE")[0] == b"master"
+        assert sentinel.replicas == sentinel.nodes[1:]
+        assert len(sentinel.sentinels) == 3
+
+    def test_keeps_no_data_on_disk(self, sentinel: RedisSentinel) -> None:
+        assert data_files_of(sentinel.nodes) == []
+
+    def test_another_master_takes_over_what_the_first_had(self, sentinel: RedisSentinel) -> None:
+        first = sentinel.master
+        first.ask("SET", "key", "1")
+        assert first.ask("WAIT", "2", "5000") == 2
+        second = sentinel.fail_over()
+        assert not first.running()
+        assert sentinel.master is second is not first
+        assert second.ask("GET", "key") == b"1"
+        assert second.ask("SET", "key", "2") == b"OK"
+        sentinel.revive()
+        assert first.ask("ROLE")[:3] == [b"slave", HOST.encode(), second.port]
+        assert first.ask("GET", "key") == b"2"
+        sentinel.flush()
+        assert second.ask("DBSIZE") == 0
+
+    def test_a_new_master_stays_one_over_a_restart(self, sentinel: RedisSentinel) -> None:
+        first = sentinel.master
+        second = sentinel.fail_over()
+        second.restart()
+        assert second.ask("ROLE")[0] == b"master"
+        sentinel.revive()
+        assert first.running()
+
+    def test_is_unhealthy_while_one_is_silent(self, sentinel: RedisSentinel) -> None:
+        assert sentinel.healthy()
+        sentinel.sentinels[0].pause()
+        try:
+            with pytest.raises(ServerError, match=r"(?s)waited.*to agree.*server\.log"):
+                sentinel.wait_healthy(timeout=0.1)
+            assert sentinel.master in sentinel.nodes
+        finally:
+            sentinel.sentinels[0].resume()
+        sentinel.wait_healthy()
+
+    def test_goes_on_with_two_of_three_sentinels(self, sentinel: RedisSentinel) -> None:
+        sentinel.sentinels[0].kill()
+        first = sentinel.master
+        assert sentinel.fail_over() is not first
+        sentinel.revive()
+        assert all(server.running() for server in sentinel.servers)
+        assert sentinel.healthy()
+
+
+@pytest.fixture(scope="class")
+def cluster(shared_redis: RedisServer) -> Iterator[RedisCluster]:
+    """A cluster, where there is a Redis at all."""
+    with redis_cluster() as servers:
+        yield servers
+
+
+@pytest.mark.redis
+class TestCluster:
+    def test_has_a_replica_of_each_master(self, cluster: RedisCluster) -> None:
+        assert cluster.url == f"rediscluster://{HOST}:{cluster.nodes[0].port}/0"
+        assert cluster.masters == cluster.nodes[:3]
+        for master, replica in zip(cluster.nodes[:3], cluster.nodes[3:], strict=True):
+            assert replica.ask("ROLE")[:3] == [b"slave", HOST.encode(), master.port]
+
+    def test_keeps_no_data_on_disk(self, cluster: RedisCluster) -> None:
+        assert data_files_of(cluster.nodes) == []
+
+    def test_keys_are_with_the_masters_that_it_names(self, cluster: RedisCluster) -> None:
+        keys = ["{a}1", "{a}2", "b", "c", "d"]
+        with ClusterClient(host=HOST, port=cluster.nodes[0].port) as client:
+            for key in keys:
+                client.set(key, "1")
+        masters = {key: cluster.master_of(key) for key in keys}
+        assert set(masters.values()) == set(cluster.masters)
+        assert masters["{a}1"] is masters["{a}2"]
+        assert all(master.ask("GET", key) == b"1" for key, master in masters.items())
+        cluster.flush()
+        assert [node.ask("DBSIZE") for node in cluster.masters] == [0, 0, 0]
+
+    def test_a_replica_takes_over(self, cluster: RedisCluster) -> None:
+        first = cluster.master_of("key")
+        first.ask("SET", "key", "1")
+        assert first.ask("WAIT", "1", "5000") == 1
+        second = cluster.fail_over("key")
+        assert not first.running()
+        assert cluster.master_of("key") is second is not first
+        assert second.ask("GET", "key") == b"1"
+        assert cluster.healthy()
+        cluster.revive()
+        assert first.ask("ROLE")[:3] == [b"slave", HOST.encode(), second.port]
+        assert len(cluster.masters) == 3
+
+    def test_is_unhealthy_while_one_is_silent(self, cluster: RedisCluster) -> None:
+        cluster.nodes[0].pause()
+        try:
+            with pytest.raises(ServerError, match=r"(?s)waited.*to agree.*server\.log"):
+                cluster.wait_healthy(timeout=0.1)
+        finally:
+            cluster.nodes[0].resume()
+        cluster.wait_healthy()
 
 
 @pytest.mark.rabbitmq

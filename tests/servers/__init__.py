@@ -6,7 +6,8 @@
 
 Every server listens on the loopback address only, on ports of its own, keeps its files in a
 private folder that is removed at the end, and leaves a server that is already running on this
-machine alone. Only the standard library is used, so that any environment can import this.
+machine alone. Only the standard library is used, so that any environment can import this; to make
+certificates for TLS takes trustme.
 
 Nothing outlives the process that started it: see ``guarded``.
 """
@@ -14,17 +15,27 @@ Nothing outlives the process that started it: see ``guarded``.
 from tests.servers.base import HOST, MissingServerError, Server, ServerError, free_ports
 from tests.servers.rabbitmq import RabbitMQServer, rabbitmq_binary, rabbitmq_server
 from tests.servers.redis import RedisServer, redis_binary, redis_server
+from tests.servers.redis_cluster import RedisCluster, redis_cluster
+from tests.servers.redis_sentinel import RedisSentinel, redis_sentinel
+from tests.servers.redis_set import RedisSet
+from tests.servers.resp import ReplyError
 
 __all__ = [
     "HOST",
     "MissingServerError",
     "RabbitMQServer",
+    "RedisCluster",
+    "RedisSentinel",
     "RedisServer",
+    "RedisSet",
+    "ReplyError",
     "Server",
     "ServerError",
     "free_ports",
     "rabbitmq_binary",
     "rabbitmq_server",
     "redis_binary",
+    "redis_cluster",
+    "redis_sentinel",
     "redis_server",
 ]

@@ -9,7 +9,7 @@ import signal
 import socket
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.servers.guarded import Guarded
@@ -81,6 +81,11 @@ class Server(ABC):
         """The file that holds what the server printed."""
         return self.directory / "server.log"
 
+    def log_tail(self, size: int = 4000) -> str:
+        """The end of its log, to be put behind an error's message."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return f"; its log {self.log} ends with:\n{text[-size:]}"
+
     def running(self) -> bool:
         """Whether its process exists; a paused server is running."""
         return self._guarded is not None and self._guarded.alive()
@@ -91,10 +96,29 @@ class Server(ABC):
         Raises:
             ServerError: it is running already, ended, or did not answer in time.
         """
+        self.launch()
+        self.wait_started()
+
+    def launch(self) -> None:
+        """Start its process; ``wait_started()`` is the other half of ``start()``.
+
+        Raises:
+            ServerError: it is running already.
+        """
         if self.running():
             raise ServerError(f"{self.name} is running already, as process {self.pid}")
         self.kill()  # closes the pipes to a guard whose server ended by itself
-        self._guarded = guarded = Guarded(self.command(), self.environment(), self.log)
+        self._guarded = Guarded(self.command(), self.environment(), self.log)
+
+    def wait_started(self) -> None:
+        """Wait until it answers, after ``launch()``.
+
+        Raises:
+            ServerError: it was not launched, ended, or did not answer in time.
+        """
+        guarded = self._guarded
+        if guarded is None:
+            raise ServerError(f"{self.name} was not started: call launch() first")
 
         def ready() -> bool:
             return not guarded.alive() or self.answers()
@@ -103,10 +127,10 @@ class Server(ABC):
             wait_until(ready, self.start_timeout, f"{self.name} to answer at {self.url}")
         except TimeoutError as error:
             self.kill()
-            raise ServerError(f"{error}{self._log_tail()}") from error
+            raise ServerError(f"{error}{self.log_tail()}") from error
         if not guarded.alive():
             self.kill()
-            raise ServerError(f"{self.name} ended while it started{self._log_tail()}")
+            raise ServerError(f"{self.name} ended while it started{self.log_tail()}")
 
     def stop(self, timeout: float = 30.0) -> None:
         """End it as its administrator would, with SIGTERM, and wait until it is gone.
@@ -142,9 +166,18 @@ class Server(ABC):
             raise ServerError(f"{self.name} is not running, so it gets no {number.name}")
         self._guarded.send(number)
 
-    def _log_tail(self, size: int = 4000) -> str:
-        text = self.log.read_text(errors="replace") if self.log.exists() else ""
-        return f"; its log {self.log} ends with:\n{text[-size:]}"
+
+def start_all(servers: Iterable[Server]) -> None:
+    """Start servers beside each other, and wait until all of them answer.
+
+    Raises:
+        ServerError: one of them did not start.
+    """
+    launched = list(servers)
+    for server in launched:
+        server.launch()
+    for server in launched:
+        server.wait_started()
 
 
 def find_binary(*names: str) -> str:
