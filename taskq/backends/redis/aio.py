@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from hiredis import PushNotification
 
 from taskq.exceptions import OperationalError
 from taskq.stores.redis.aio import LINK_ERRORS, LoopLink
@@ -22,32 +25,24 @@ class LoopEar:
 
     Attributes:
         channels: what it listens to.
-        news: what it has been told and not read yet: channel and message.
-        changed: set when there is news, or when it is subscribed or not any more.
+        news: what it has been told and not read yet: channel and message.  What was there
+            before counts as told.
+        covered: nothing that is told is missed.
+        changed: set when one of these has changed.
     """
 
-    def __init__(self, listener: LoopListener, channels: Iterable[str]) -> None:
-        self._listener = listener
-        self.channels = frozenset(channels)
+    def __init__(self, channels: Iterable[str]) -> None:
+        self.channels = tuple(channels)
         self.news: list[tuple[str, bytes]] = []
+        self.covered = False
         self.changed = asyncio.Event()
-
-    async def subscribed(self, timeout: float) -> bool:
-        """Wait until nothing that is told from now on is missed; False if the time is over."""
-        try:
-            async with asyncio.timeout(timeout):
-                while not self._listener.covers(self):
-                    self.changed.clear()
-                    await self.changed.wait()
-        except TimeoutError:
-            return False
-        return True
 
     async def hear(self, timeout: float) -> list[tuple[str, bytes]]:
         """Wait for news; none if the time is over, or if something may have been missed."""
+        covered = self.covered
         try:
             async with asyncio.timeout(timeout):
-                while not self.news and self._listener.covers(self):
+                while not self.news and not (covered and not self.covered):
                     self.changed.clear()
                     await self.changed.wait()
         except TimeoutError:
@@ -59,6 +54,8 @@ class LoopEar:
 class LoopListener:
     """The one connection that owns the waiting on a loop, until that ends.
 
+    It speaks RESP3, as `taskq.backends.redis.listener.Listener` does.
+
     Args:
         client: connects.
         ended: called when the loop ends.
@@ -67,25 +64,38 @@ class LoopListener:
     def __init__(self, client: LoopClient, ended: Callable[[], object]) -> None:
         self._client = client
         self._ended = ended
+        self._looks = not client.address.cluster
         self._link: LoopLink | None = None
         self._ears: dict[str, set[LoopEar]] = {}
-        self._confirmed: set[str] = set()
+        self._asked: deque[tuple[LoopEar, str | None]] = deque()
         self._reader: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def listening(self, channels: Iterable[str]) -> AsyncIterator[LoopEar]:
         """Listen to channels until the end of the block."""
-        ear = LoopEar(self, channels)
-        new = [channel for channel in ear.channels if channel not in self._ears]
+        ear = LoopEar(channels)
         for channel in ear.channels:
             self._ears.setdefault(channel, set()).add(ear)
         if self._reader is None or self._reader.done():
             self._reader = asyncio.get_running_loop().create_task(self._read())
         try:
-            await self._say("SUBSCRIBE", new)
+            if self._link is not None:
+                await self._begin(self._link, [ear])
             yield ear
         finally:
             await self._leave(ear)
+
+    async def _begin(self, link: LoopLink, ears: Iterable[LoopEar]) -> None:
+        """Subscribe and look."""
+        commands: list[tuple[str, ...]] = []
+        for ear in ears:
+            commands.append(("SUBSCRIBE", *ear.channels))
+            if self._looks:
+                commands += [("GET", channel) for channel in ear.channels]
+                self._asked += [(ear, channel) for channel in ear.channels]
+            commands.append(("PING",))  # its reply says that all before has been done
+            self._asked.append((ear, None))
+        await self._send(link, commands)
 
     async def _leave(self, ear: LoopEar) -> None:
         left = []
@@ -95,20 +105,14 @@ class LoopListener:
             if not ears:
                 del self._ears[channel]
                 left.append(channel)
-        self._confirmed.difference_update(left)
-        await self._say("UNSUBSCRIBE", left)
+        if left and self._link is not None:
+            await self._send(self._link, [("UNSUBSCRIBE", *left)])
 
-    async def _say(self, verb: str, channels: list[str]) -> None:
-        """Subscribe or unsubscribe; without a connection that is done when there is one."""
-        if self._link is not None and channels:
-            try:
-                await self._link.send([(verb, *channels)])
-            except LINK_ERRORS:
-                pass  # the reader sees it too, and begins anew
-
-    def covers(self, ear: LoopEar) -> bool:
-        """Are all of its channels subscribed to?"""
-        return self._confirmed.issuperset(ear.channels)
+    async def _send(self, link: LoopLink, commands: list[tuple[str, ...]]) -> None:
+        try:
+            await link.send(commands)
+        except LINK_ERRORS:
+            pass  # the reader sees it too, and begins anew
 
     async def _read(self) -> None:
         """Read what comes, until the loop ends."""
@@ -118,7 +122,7 @@ class LoopListener:
                     if self._link is None:
                         await self._connect()
                     assert self._link is not None
-                    self._take(await self._link.read())
+                    self._take(await self._link.read_any())
                 except (*LINK_ERRORS, OperationalError):
                     await self._hang_up()
                     await asyncio.sleep(_PAUSE)
@@ -127,33 +131,35 @@ class LoopListener:
             self._ended()
 
     async def _connect(self) -> None:
-        link = await self._client.open(next(iter(self._ears), ""))
+        link = await self._client.open(protocol=3)
         self._client.keep(link)
-        if self._ears:
-            await link.send([("SUBSCRIBE", *self._ears)])
         self._link = link
+        ears = {ear for ears in self._ears.values() for ear in ears}
+        if ears:
+            await self._begin(link, ears)
 
-    def _take(self, reply: object) -> None:
-        if isinstance(reply, Exception):
-            raise reply
-        if not isinstance(reply, list):
+    def _take(self, reply: Any) -> None:
+        if isinstance(reply, PushNotification):
+            if reply[0] == b"message":
+                channel = reply[1].decode()
+                for ear in self._ears.get(channel, ()):
+                    ear.news.append((channel, reply[2]))
+                    ear.changed.set()
             return
-        kind, channel = reply[0], reply[1].decode()
-        ears = self._ears.get(channel, ())
-        if kind == b"message":
-            for ear in ears:
-                ear.news.append((channel, reply[2]))
-        elif kind == b"subscribe" and ears:
-            self._confirmed.add(channel)
-        for ear in ears:
-            ear.changed.set()
+        ear, asked = self._asked.popleft()
+        if asked is None:
+            ear.covered = True
+        elif reply is not None:
+            ear.news.append((asked, reply))
+        ear.changed.set()
 
     async def _hang_up(self) -> None:
         """The connection is of no more use: what is told now is missed."""
         link, self._link = self._link, None
-        self._confirmed.clear()
+        self._asked.clear()
         for ears in self._ears.values():
             for ear in ears:
+                ear.covered = False
                 ear.changed.set()
         if link is not None:
             self._client.let_go(link)

@@ -1,8 +1,8 @@
 """Results in Redis, under Celery's keys: either side reads what the other has written.
 
 An outcome lies under ``celery-task-meta-<id>`` and is told on a channel of the same name.
-Whoever waits subscribes and then looks, so that nothing falls in between; a look now and
-then stands behind it.
+Whoever waits subscribes and then looks, so that nothing falls in between, both with one
+packet; a look now and then stands behind it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,6 @@ class RedisBackend(Backend):
         self.layout = Layout(address)
         self._listener = Listener(self.client)
         self._pid = os.getpid()
-        self._look_first = True
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopListener] = (
             WeakKeyDictionary()
         )
@@ -111,53 +110,34 @@ class RedisBackend(Backend):
     # Waiting
 
     def wait(self, task_ids: Sequence[str], timeout: float | None) -> dict[str, Outcome]:
-        # Whoever collects results that are there already need not subscribe; whoever waits for
-        # each of them need not look first.
-        if self._look_first or timeout == 0:
-            ready = _ready(self.fetch(task_ids))
-            self._look_first = bool(ready)
-            if ready or timeout == 0:
-                return ready
+        if timeout == 0 or not task_ids:
+            return _ready(self.fetch(task_ids))
         if self._pid != os.getpid():
             self._listener, self._pid = Listener(self.client), os.getpid()
-        deadline = None if timeout is None else time.monotonic() + timeout
+        watch = _Watch(timeout)
         names = {self.layout.result(task_id): task_id for task_id in task_ids}
-        poll = FIRST_POLL
         with self._listener.listening(names) as ear:
             while True:
-                left = poll if deadline is None else min(poll, deadline - time.monotonic())
-                # Behind a broken connection too it is looked now and then.
-                ear.subscribed(left)
-                ready = _ready(self.fetch(task_ids))
-                left = poll if deadline is None else deadline - time.monotonic()
-                if ready or left <= 0:
-                    self._look_first = bool(ready)
+                news = ear.hear(watch.pause())
+                ready = _told(news, names)
+                if not ready and not news:
+                    ready = _ready(self.fetch(task_ids))
+                if ready or watch.over():
                     return ready
-                ready = _told(ear.hear(min(poll, left)), names)
-                if ready:
-                    return ready
-                poll = min(poll * 2, LAST_POLL)
 
     async def await_(self, task_ids: Sequence[str], timeout: float | None) -> dict[str, Outcome]:
-        ready = _ready(await self.afetch(task_ids))
-        if ready or timeout == 0:
-            return ready
-        listener = self._on_loop()
-        deadline = None if timeout is None else time.monotonic() + timeout
+        if timeout == 0 or not task_ids:
+            return _ready(await self.afetch(task_ids))
+        watch = _Watch(timeout)
         names = {self.layout.result(task_id): task_id for task_id in task_ids}
-        poll = FIRST_POLL
-        async with listener.listening(names) as ear:
+        async with self._on_loop().listening(names) as ear:
             while True:
-                left = poll if deadline is None else min(poll, deadline - time.monotonic())
-                await ear.subscribed(left)
-                ready = _ready(await self.afetch(task_ids))
-                left = poll if deadline is None else deadline - time.monotonic()
-                if ready or left <= 0:
+                news = await ear.hear(watch.pause())
+                ready = _told(news, names)
+                if not ready and not news:
+                    ready = _ready(await self.afetch(task_ids))
+                if ready or watch.over():
                     return ready
-                ready = _told(await ear.hear(min(poll, left)), names)
-                if ready:
-                    return ready
-                poll = min(poll * 2, LAST_POLL)
 
     def _on_loop(self) -> LoopListener:
         # asyncio is imported by those who use it: it doubles the time to import taskq.
@@ -176,6 +156,27 @@ class RedisBackend(Backend):
     def close(self) -> None:
         self._listener.close()
         self.client.close()
+
+
+class _Watch:
+    """How long to wait, and how long until the next look.
+
+    Args:
+        timeout: seconds in all; None is for ever.
+    """
+
+    def __init__(self, timeout: float | None) -> None:
+        self._end = float("inf") if timeout is None else time.monotonic() + timeout
+        self._poll = FIRST_POLL
+
+    def pause(self) -> float:
+        """Seconds until it is time to look, if nothing is told before."""
+        poll, self._poll = self._poll, min(self._poll * 2, LAST_POLL)
+        return max(min(poll, self._end - time.monotonic()), 0.0)
+
+    def over(self) -> bool:
+        """Is the time over?"""
+        return time.monotonic() >= self._end
 
 
 def _ready(found: dict[str, Outcome]) -> dict[str, Outcome]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import redis.exceptions as redis_errors
+from hiredis import PushNotification
 
 from taskq.exceptions import OperationalError
 
@@ -31,22 +33,21 @@ class Ear:
 
     Attributes:
         channels: what it listens to.
-        news: what it has been told and not read yet: channel and message.
+        news: what it has been told and not read yet: channel and message.  What was there
+            before counts as told.
+        covered: nothing that is told is missed.
     """
 
     def __init__(self, listener: Listener, channels: Iterable[str]) -> None:
         self._listener = listener
-        self.channels = frozenset(channels)
+        self.channels = tuple(channels)
         self.news: list[tuple[str, bytes]] = []
-
-    def subscribed(self, timeout: float) -> bool:
-        """Wait until nothing that is told from now on is missed; False if the time is over."""
-        return self._listener.wait(lambda: self._listener.covers(self), timeout)
+        self.covered = False
 
     def hear(self, timeout: float) -> list[tuple[str, bytes]]:
         """Wait for news; none if the time is over, or if something may have been missed."""
-        listener = self._listener
-        listener.wait(lambda: self.news or not listener.covers(self), timeout)
+        covered = self.covered
+        self._listener.wait(lambda: self.news or (covered and not self.covered), timeout)
         news, self.news = self.news, []
         return news
 
@@ -54,33 +55,52 @@ class Ear:
 class Listener:
     """The one connection that owns the waiting in this process.
 
+    It speaks RESP3, in which a connection that listens can ask as well: whoever begins to
+    listen subscribes and looks with the same packet, in this order.
+
     Args:
         store: where to connect.
     """
 
     def __init__(self, store: RedisStore) -> None:
         self._store = store
+        # On a cluster this connection does not reach every key: there, whoever listens looks
+        # by another way.
+        self._looks = not store.address.cluster
         # Guards all that follows; told whenever something has changed.
         self._changed = threading.Condition()
         self._reading = False
         self._link: Link | None = None
         self._ears: dict[str, set[Ear]] = {}
-        self._confirmed: set[str] = set()
+        self._asked: deque[tuple[Ear, str | None]] = deque()
 
     @contextmanager
     def listening(self, channels: Iterable[str]) -> Iterator[Ear]:
         """Listen to channels until the end of the block."""
         ear = Ear(self, channels)
         with self._changed:
-            new = [channel for channel in ear.channels if channel not in self._ears]
             for channel in ear.channels:
                 self._ears.setdefault(channel, set()).add(ear)
-            self._say("SUBSCRIBE", new)
+            self._begin([ear])
         try:
             yield ear
         finally:
             with self._changed:
                 self._leave(ear)
+
+    def _begin(self, ears: Iterable[Ear]) -> None:
+        """Subscribe and look; without a connection that is done when there is one."""
+        if self._link is None:
+            return
+        commands: list[tuple[str, ...]] = []
+        for ear in ears:
+            commands.append(("SUBSCRIBE", *ear.channels))
+            if self._looks:
+                commands += [("GET", channel) for channel in ear.channels]
+                self._asked += [(ear, channel) for channel in ear.channels]
+            commands.append(("PING",))  # its reply says that all before has been done
+            self._asked.append((ear, None))
+        self._send(commands)
 
     def _leave(self, ear: Ear) -> None:
         left = []
@@ -90,25 +110,18 @@ class Listener:
             if not ears:
                 del self._ears[channel]
                 left.append(channel)
-        self._confirmed.difference_update(left)
-        self._say("UNSUBSCRIBE", left)
+        if left and self._link is not None:
+            self._send([("UNSUBSCRIBE", *left)])
 
-    def _say(self, verb: str, channels: list[str]) -> None:
-        """Subscribe or unsubscribe; without a connection that is done when there is one."""
-        if self._link is None or not channels:
-            return
+    def _send(self, commands: list[tuple[str, ...]]) -> None:
+        assert self._link is not None
         try:
-            self._link.send([(verb, *channels)])
+            self._link.send(commands)
         except _ERRORS:
             self._hang_up()
 
-    def covers(self, ear: Ear) -> bool:
-        """Are all of its channels subscribed to?"""
-        return self._confirmed.issuperset(ear.channels)
-
-    def wait(self, condition: object, timeout: float) -> bool:
+    def wait(self, condition: Callable[[], object], timeout: float) -> bool:
         """Wait for a condition, and read the connection if nobody else does."""
-        assert callable(condition)
         deadline = time.monotonic() + timeout
         with self._changed:
             while not condition():
@@ -130,40 +143,43 @@ class Listener:
         """Read what comes first; the lock is not held while waiting for it."""
         try:
             if self._link is None:
-                self._connect()
+                self._link = self._store.open_listener()
+                self._begin({ear for ears in self._ears.values() for ear in ears})
             link = self._link
-            assert link is not None
+            if link is None:
+                raise OSError("the connection was lost at once")
             self._changed.release()
             try:
-                reply = link.read() if link.readable(timeout) else None
+                ready = link.readable(timeout)
+                reply = link.read_any() if ready else None
             finally:
                 self._changed.acquire()
-            if link is self._link:
+            if ready and link is self._link:
                 self._take(reply)
         except _ERRORS:
             self._hang_up()
             self._changed.wait(min(timeout, _PAUSE))
 
-    def _connect(self) -> None:
-        self._link = self._store.open(next(iter(self._ears), ""))
-        self._say("SUBSCRIBE", list(self._ears))
-
-    def _take(self, reply: object) -> None:
-        if not isinstance(reply, list):
-            if isinstance(reply, Exception):
-                raise reply
+    def _take(self, reply: Any) -> None:
+        if isinstance(reply, PushNotification):
+            if reply[0] == b"message":
+                channel = reply[1].decode()
+                for ear in self._ears.get(channel, ()):
+                    ear.news.append((channel, reply[2]))
             return
-        kind, channel = reply[0], reply[1].decode()
-        if kind == b"message":
-            for ear in self._ears.get(channel, ()):
-                ear.news.append((channel, reply[2]))
-        elif kind == b"subscribe" and channel in self._ears:
-            self._confirmed.add(channel)
+        ear, asked = self._asked.popleft()
+        if asked is None:
+            ear.covered = True
+        elif reply is not None:
+            ear.news.append((asked, reply))
 
     def _hang_up(self) -> None:
         """The connection is of no more use: what is told now is missed."""
         link, self._link = self._link, None
-        self._confirmed.clear()
+        self._asked.clear()
+        for ears in self._ears.values():
+            for ear in ears:
+                ear.covered = False
         if link is not None:
             link.close()
 

@@ -35,14 +35,21 @@ class LoopLink:
         self._timeout = timeout
 
     @classmethod
-    async def open(cls, address: Address, node: Node | None, to_sentinel: bool = False) -> LoopLink:
-        """Connect.
+    async def open(
+        cls,
+        address: Address,
+        node: Node | None,
+        to_sentinel: bool = False,
+        protocol: int = 2,
+    ) -> LoopLink:
+        """Connect; with protocol 3, what is told on channels comes between replies.
 
         Raises:
             redis.exceptions.RedisError: it cannot be reached.
         """
         options = connection_options(address, node, to_sentinel)
         options["retry"] = Retry(NoBackoff(), 0)
+        options["protocol"] = protocol
         timeout = options.pop("socket_timeout", None)
         kind: Any = UnixDomainSocketConnection if node is None else Connection
         # Time-outs are ours: redis-py's cost each reading a timer.
@@ -76,6 +83,10 @@ class LoopLink:
             raise
         except redis_errors.ResponseError as exc:
             return exc
+
+    async def read_any(self) -> Any:
+        """One reply, or something that was told, which is a `PushNotification`."""
+        return await self._connection.read_response(push_request=True)
 
     async def close(self) -> None:
         """Hang up."""
@@ -200,7 +211,7 @@ class LoopClient:
         """Its owner has closed it."""
         self._kept.discard(link)
 
-    async def open(self, key: str) -> LoopLink:
+    async def open(self, key: str = "", protocol: int = 2) -> LoopLink:
         """A connection of one's own to the server of a key, for whoever blocks or listens.
 
         Raises:
@@ -209,7 +220,7 @@ class LoopClient:
         await self.exchange(self.topology.find())
         node = self.topology.node_of(key)
         try:
-            return await LoopLink.open(self.address, node)
+            return await LoopLink.open(self.address, node, protocol=protocol)
         except LINK_ERRORS as exc:
             self.topology.forget()
             raise explain(exc, self.topology.shown(node)) from exc

@@ -36,13 +36,21 @@ class Link:
         address: how to connect.
         node: the server; None for the address's socket.
         to_sentinel: it is a sentinel.
+        protocol: of RESP; with 3, what is told on channels comes between replies.
 
     Raises:
         redis.exceptions.RedisError: it cannot be reached.
     """
 
-    def __init__(self, address: Address, node: Node | None, to_sentinel: bool = False) -> None:
+    def __init__(
+        self,
+        address: Address,
+        node: Node | None,
+        to_sentinel: bool = False,
+        protocol: int = 2,
+    ) -> None:
         options = connection_options(address, node, to_sentinel)
+        options["protocol"] = protocol
         options["retry"] = Retry(NoBackoff(), 0)
         kind: Any = UnixDomainSocketConnection if node is None else Connection
         self._connection: Any = (SSLConnection if address.tls else kind)(**options)
@@ -72,6 +80,10 @@ class Link:
             return exc
         finally:
             self._used = time.monotonic()
+
+    def read_any(self) -> Any:
+        """One reply, or something that was told, which is a `PushNotification`."""
+        return self._connection.read_response(push_request=True)
 
     def readable(self, timeout: float) -> bool:
         """Wait until there is something to read, for `timeout` seconds at most."""
@@ -207,14 +219,14 @@ class RedisStore:
     def _release(self, node: Node | None, link: Link) -> None:
         self._idle.setdefault(node, deque(maxlen=64)).append(link)
 
-    def open(self, key: str) -> Link:
-        """A connection of one's own to the server of a key, for whoever listens.
+    def open_listener(self) -> Link:
+        """A connection of one's own, for whoever listens; it speaks RESP3.
 
         Raises:
             redis.exceptions.RedisError: it cannot be reached.
         """
         self._exchange(self.topology.find())
-        return Link(self.address, self.topology.node_of(key))
+        return Link(self.address, self.topology.node_of(""), protocol=3)
 
     def close(self) -> None:
         """Hang up all connections that are not in use; it can be used again afterwards."""
