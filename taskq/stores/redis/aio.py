@@ -46,15 +46,27 @@ class LoopLink:
 
         Raises:
             redis.exceptions.RedisError: it cannot be reached.
+            TimeoutError: it is silent.
         """
         options = connection_options(address, node, to_sentinel)
         options["retry"] = Retry(NoBackoff(), 0)
         options["protocol"] = protocol
         timeout = options.pop("socket_timeout", None)
         kind: Any = UnixDomainSocketConnection if node is None else Connection
+
+        async def greet(connection: Any) -> None:
+            async with asyncio.timeout(timeout):
+                await connection.on_connect()
+
         # Time-outs are ours: redis-py's cost each reading a timer.
-        connection = (SSLConnection if address.tls else kind)(socket_timeout=None, **options)
-        await connection.connect()
+        connection = (SSLConnection if address.tls else kind)(
+            socket_timeout=None, redis_connect_func=greet, **options
+        )
+        try:
+            await connection.connect()
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
         return cls(connection, timeout)
 
     async def talk(self, commands: Any) -> Answers:

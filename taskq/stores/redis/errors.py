@@ -60,7 +60,9 @@ def explain(error: Exception, place: str) -> TaskQError:
     if isinstance(error, redis_errors.AuthenticationError):
         return OperationalError(f"Redis at {place} refuses: {error}")
     if isinstance(error, redis_errors.ConnectionError | redis_errors.TimeoutError | OSError):
-        return OperationalError(f"cannot reach Redis at {place}: {error}")
+        return OperationalError(
+            f"cannot reach Redis at {place}: {str(error) or 'no answer in time'}"
+        )
     if code == "WRONGTYPE":
         return BackendError(
             f"Redis at {place}: a key that taskq needs holds another program's data: {error}. Set "
