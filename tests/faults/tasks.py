@@ -113,6 +113,22 @@ def _add_plain(app: TaskQ, journal: Journal, gates: Gates) -> None:
         journal.write("after", key)
         return value
 
+    @app.task(name="clock")
+    def clock(key: Any) -> float:
+        """What time it is."""
+        journal.write("run", key)
+        return time.time()
+
+    @app.task(name="falter", bind=True)
+    def falter(self: Any, key: Any, times: int, fails: bool = False) -> Any:
+        """Be tried again so many times, and then succeed or fail."""
+        if self.request.retries < times:
+            raise self.retry(countdown=0.01, max_retries=times)
+        journal.write("run", key)
+        if fails:
+            raise ValueError("it has faltered")
+        return key
+
     @app.task(name="reject")
     def reject(requeue: bool) -> None:
         raise Reject("no", requeue=requeue)
