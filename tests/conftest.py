@@ -12,13 +12,17 @@ import pytest
 from tests.servers import (
     MissingServerError,
     RabbitMQServer,
+    RedisCluster,
+    RedisSentinel,
     RedisServer,
     Server,
     rabbitmq_server,
+    redis_cluster,
+    redis_sentinel,
     redis_server,
 )
 
-S = TypeVar("S", bound=Server)
+S = TypeVar("S", bound=Server | RedisSentinel | RedisCluster)
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +36,24 @@ def redis(shared_redis: RedisServer) -> RedisServer:
     """A running, empty Redis. A test that stops or fills it starts one of its own."""
     shared_redis.call("FLUSHALL")
     return shared_redis
+
+
+@pytest.fixture(scope="session")
+def tls_redis() -> Iterator[RedisServer]:
+    """A Redis that is reached by TLS alone, with user and password; flush it before use."""
+    yield from _started(redis_server(transport="tls", user="proj", password="s3:cr/et"))
+
+
+@pytest.fixture(scope="session")
+def sentinel() -> Iterator[RedisSentinel]:
+    """A master with a replica and three sentinels; flush it before use."""
+    yield from _started(redis_sentinel())
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[RedisCluster]:
+    """A cluster of three masters with a replica each; flush it before use."""
+    yield from _started(redis_cluster())
 
 
 @pytest.fixture(scope="session")

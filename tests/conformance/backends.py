@@ -11,7 +11,7 @@ from taskq import states
 from taskq.backends.base import Backend, Outcome
 from taskq.backends.registry import make_backend
 from taskq.settings import Settings
-from tests.conformance.places import redis_url
+from tests.conformance.places import cluster_url, one_slot_url, redis_url, sentinel_url, tls_url
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,10 @@ def _stop_polling_redis(monkeypatch: pytest.MonkeyPatch) -> None:
 BACKENDS = (
     BackendKind("sqlite", _sqlite_url, _stop_polling_sqlite),
     BackendKind("redis", redis_url, _stop_polling_redis),
+    BackendKind("redis-tls", tls_url, _stop_polling_redis),
+    BackendKind("redis-sentinel", sentinel_url, _stop_polling_redis),
+    BackendKind("redis-cluster", cluster_url, _stop_polling_redis),
+    BackendKind("redis-cluster-slot", one_slot_url, _stop_polling_redis),
     BackendKind("memory", lambda request: "memory://", many_processes=False),
 )
 

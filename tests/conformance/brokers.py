@@ -16,7 +16,7 @@ from taskq.brokers.registry import make_broker
 from taskq.message import TaskMessage, new_id
 from taskq.routing import Exchange, Queue
 from taskq.settings import Settings
-from tests.conformance.places import redis_url
+from tests.conformance.places import cluster_url, one_slot_url, redis_url, sentinel_url, tls_url
 
 LONG = 60.0
 """Seconds of a lease that does not end during a test."""
@@ -36,6 +36,7 @@ class BrokerKind:
         stop_polling: makes it look for news only when it is woken, if it polls.
         survives_restart: what it holds is there for whoever opens it next.
         many_processes: several processes can use it at a time.
+        one_step: it settles into the result store of the same URL.
     """
 
     name: str
@@ -43,6 +44,7 @@ class BrokerKind:
     stop_polling: Callable[[pytest.MonkeyPatch], None] = lambda monkeypatch: None
     survives_restart: bool = True
     many_processes: bool = True
+    one_step: bool = True
 
 
 def _sqlite_url(request: pytest.FixtureRequest) -> str:
@@ -61,6 +63,10 @@ def _stop_polling_redis(monkeypatch: pytest.MonkeyPatch) -> None:
 BROKERS = (
     BrokerKind("sqlite", _sqlite_url, _stop_polling_sqlite),
     BrokerKind("redis", redis_url, _stop_polling_redis),
+    BrokerKind("redis-tls", tls_url, _stop_polling_redis),
+    BrokerKind("redis-sentinel", sentinel_url, _stop_polling_redis),
+    BrokerKind("redis-cluster", cluster_url, _stop_polling_redis, one_step=False),
+    BrokerKind("redis-cluster-slot", one_slot_url, _stop_polling_redis),
     BrokerKind("memory", lambda request: "memory://", survives_restart=False, many_processes=False),
 )
 

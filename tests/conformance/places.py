@@ -2,12 +2,48 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
 
-from tests.servers import RedisServer
+from tests.servers import RedisCluster, RedisSentinel, RedisServer
 
 
 def redis_url(request: pytest.FixtureRequest) -> str:
-    """A Redis that is empty when a test begins."""
+    """A Redis."""
     server: RedisServer = request.getfixturevalue("redis")
     return server.url
+
+
+def tls_url(request: pytest.FixtureRequest) -> str:
+    """A Redis by TLS, with user and password."""
+    server: RedisServer = request.getfixturevalue("tls_redis")
+    _flush_once(request, "tls", lambda: server.ask("FLUSHALL"))
+    return f"{server.url}?ssl_ca_certs={quote(str(server.ca_file))}"
+
+
+def sentinel_url(request: pytest.FixtureRequest) -> str:
+    """The master of a set of sentinels."""
+    servers: RedisSentinel = request.getfixturevalue("sentinel")
+    _flush_once(request, "sentinel", servers.flush)
+    return servers.url
+
+
+def cluster_url(request: pytest.FixtureRequest) -> str:
+    """A cluster, each queue and result in a slot of its own."""
+    servers: RedisCluster = request.getfixturevalue("cluster")
+    _flush_once(request, "cluster", servers.flush)
+    return servers.url
+
+
+def one_slot_url(request: pytest.FixtureRequest) -> str:
+    """A cluster, everything in one slot."""
+    return f"{cluster_url(request)}?redis_cluster_tag=tests"
+
+
+def _flush_once(request: pytest.FixtureRequest, name: str, flush: object) -> None:
+    """Empty a server when a test first asks for it, and not when it asks again."""
+    assert callable(flush)
+    if getattr(request.node, "flushed", None) != name:
+        request.node.flushed = name
+        flush()

@@ -21,6 +21,7 @@ from tests.conformance.brokers import (
     bound,
     dead,
     done,
+    having,
     message,
     nothing_but,
     number,
@@ -232,7 +233,10 @@ async def test_a_state_on_the_way_does_not_end_the_delivery(
 # Outcomes in the same step
 
 
-async def test_outcomes_of_the_same_store_are_written(site: Site, consumer: Consumers) -> None:
+@having("one_step")
+async def test_outcomes_of_the_same_store_are_written(
+    kind: BrokerKind, site: Site, consumer: Consumers
+) -> None:
     assert site.broker.settles_into(site.backend)
     receiver = await consumer("q")
     site.publish_numbers(range(250))
@@ -248,7 +252,8 @@ async def test_outcomes_of_the_same_store_are_written(site: Site, consumer: Cons
     assert [found[key].payload for key in ids] == [b"%d" % n for n in range(250)]
 
 
-async def test_whoever_waits_is_told(site: Site, consumer: Consumers) -> None:
+@having("one_step")
+async def test_whoever_waits_is_told(kind: BrokerKind, site: Site, consumer: Consumers) -> None:
     receiver = await consumer("q")
     site.publish(message(1))
     delivery = await take_one(receiver)
@@ -271,7 +276,10 @@ async def test_a_success_stays(site: Site, consumer: Consumers) -> None:
     await nothing_but(receiver, site)
 
 
-async def test_a_dead_letter_has_an_outcome_as_well(site: Site, consumer: Consumers) -> None:
+@having("one_step")
+async def test_a_dead_letter_has_an_outcome_as_well(
+    kind: BrokerKind, site: Site, consumer: Consumers
+) -> None:
     receiver = await consumer("q")
     site.publish(message(1))
     delivery = await take_one(receiver)

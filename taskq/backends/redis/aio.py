@@ -16,6 +16,8 @@ from taskq.stores.redis.aio import LINK_ERRORS, LoopLink
 if TYPE_CHECKING:
     from taskq.stores.redis.aio import LoopClient
 
+_LEFT = 100
+"""Channels that nobody listens to any more, and that are still subscribed to, at most."""
 _PAUSE = 0.05
 """Seconds after a failed attempt to connect, before the next one."""
 
@@ -27,27 +29,26 @@ class LoopEar:
         channels: what it listens to.
         news: what it has been told and not read yet: channel and message.  What was there
             before counts as told.
-        covered: nothing that is told is missed.
+        missed: something may have been told that it has not heard: it must look for itself.
         changed: set when one of these has changed.
     """
 
     def __init__(self, channels: Iterable[str]) -> None:
         self.channels = tuple(channels)
         self.news: list[tuple[str, bytes]] = []
-        self.covered = False
+        self.missed = False
         self.changed = asyncio.Event()
 
     async def hear(self, timeout: float) -> list[tuple[str, bytes]]:
         """Wait for news; none if the time is over, or if something may have been missed."""
-        covered = self.covered
         try:
             async with asyncio.timeout(timeout):
-                while not self.news and not (covered and not self.covered):
+                while not (self.news or self.missed):
                     self.changed.clear()
                     await self.changed.wait()
         except TimeoutError:
             pass
-        news, self.news = self.news, []
+        news, self.news, self.missed = self.news, [], False
         return news
 
 
@@ -68,6 +69,7 @@ class LoopListener:
         self._link: LoopLink | None = None
         self._ears: dict[str, set[LoopEar]] = {}
         self._asked: deque[tuple[LoopEar, str | None]] = deque()
+        self._left: list[str] = []
         self._reader: asyncio.Task[None] | None = None
 
     @asynccontextmanager
@@ -88,25 +90,29 @@ class LoopListener:
     async def _begin(self, link: LoopLink, ears: Iterable[LoopEar]) -> None:
         """Subscribe and look."""
         commands: list[tuple[str, ...]] = []
+        if self._left:
+            commands.append(("UNSUBSCRIBE", *self._left))
+            self._left.clear()
         for ear in ears:
             commands.append(("SUBSCRIBE", *ear.channels))
             if self._looks:
                 commands += [("GET", channel) for channel in ear.channels]
                 self._asked += [(ear, channel) for channel in ear.channels]
-            commands.append(("PING",))  # its reply says that all before has been done
-            self._asked.append((ear, None))
+            else:
+                commands.append(("PING",))  # its reply says that all before has been done
+                self._asked.append((ear, None))
         await self._send(link, commands)
 
     async def _leave(self, ear: LoopEar) -> None:
-        left = []
+        """Unsubscribe: with the next packet, for nobody waits for it, or when many are left."""
         for channel in ear.channels:
             ears = self._ears[channel]
             ears.discard(ear)
             if not ears:
                 del self._ears[channel]
-                left.append(channel)
-        if left and self._link is not None:
-            await self._send(self._link, [("UNSUBSCRIBE", *left)])
+                self._left.append(channel)
+        if len(self._left) > _LEFT and self._link is not None:
+            await self._begin(self._link, [])
 
     async def _send(self, link: LoopLink, commands: list[tuple[str, ...]]) -> None:
         try:
@@ -148,7 +154,7 @@ class LoopListener:
             return
         ear, asked = self._asked.popleft()
         if asked is None:
-            ear.covered = True
+            ear.missed = True
         elif reply is not None:
             ear.news.append((asked, reply))
         ear.changed.set()
@@ -157,9 +163,10 @@ class LoopListener:
         """The connection is of no more use: what is told now is missed."""
         link, self._link = self._link, None
         self._asked.clear()
+        self._left.clear()
         for ears in self._ears.values():
             for ear in ears:
-                ear.covered = False
+                ear.missed = True
                 ear.changed.set()
         if link is not None:
             self._client.let_go(link)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from taskq.stores.redis.client import Link
 
 _ERRORS = (redis_errors.RedisError, OperationalError, OSError)
+_LEFT = 100
+"""Channels that nobody listens to any more, and that are still subscribed to, at most."""
 _PAUSE = 0.05
 """Seconds after a failed attempt to connect, before the next one."""
 
@@ -35,20 +37,19 @@ class Ear:
         channels: what it listens to.
         news: what it has been told and not read yet: channel and message.  What was there
             before counts as told.
-        covered: nothing that is told is missed.
+        missed: something may have been told that it has not heard: it must look for itself.
     """
 
     def __init__(self, listener: Listener, channels: Iterable[str]) -> None:
         self._listener = listener
         self.channels = tuple(channels)
         self.news: list[tuple[str, bytes]] = []
-        self.covered = False
+        self.missed = False
 
     def hear(self, timeout: float) -> list[tuple[str, bytes]]:
         """Wait for news; none if the time is over, or if something may have been missed."""
-        covered = self.covered
-        self._listener.wait(lambda: self.news or (covered and not self.covered), timeout)
-        news, self.news = self.news, []
+        self._listener.wait(lambda: self.news or self.missed, timeout)
+        news, self.news, self.missed = self.news, [], False
         return news
 
 
@@ -64,8 +65,8 @@ class Listener:
 
     def __init__(self, store: RedisStore) -> None:
         self._store = store
-        # On a cluster this connection does not reach every key: there, whoever listens looks
-        # by another way.
+        # On a cluster this connection does not reach every key: there, whoever listens must
+        # look for itself once it listens.
         self._looks = not store.address.cluster
         # Guards all that follows; told whenever something has changed.
         self._changed = threading.Condition()
@@ -73,6 +74,7 @@ class Listener:
         self._link: Link | None = None
         self._ears: dict[str, set[Ear]] = {}
         self._asked: deque[tuple[Ear, str | None]] = deque()
+        self._left: list[str] = []
 
     @contextmanager
     def listening(self, channels: Iterable[str]) -> Iterator[Ear]:
@@ -91,27 +93,32 @@ class Listener:
     def _begin(self, ears: Iterable[Ear]) -> None:
         """Subscribe and look; without a connection that is done when there is one."""
         if self._link is None:
+            self._left.clear()
             return
         commands: list[tuple[str, ...]] = []
+        if self._left:
+            commands.append(("UNSUBSCRIBE", *self._left))
+            self._left.clear()
         for ear in ears:
             commands.append(("SUBSCRIBE", *ear.channels))
             if self._looks:
                 commands += [("GET", channel) for channel in ear.channels]
                 self._asked += [(ear, channel) for channel in ear.channels]
-            commands.append(("PING",))  # its reply says that all before has been done
-            self._asked.append((ear, None))
+            else:
+                commands.append(("PING",))  # its reply says that all before has been done
+                self._asked.append((ear, None))
         self._send(commands)
 
     def _leave(self, ear: Ear) -> None:
-        left = []
+        """Unsubscribe: with the next packet, for nobody waits for it, or when many are left."""
         for channel in ear.channels:
             ears = self._ears[channel]
             ears.discard(ear)
             if not ears:
                 del self._ears[channel]
-                left.append(channel)
-        if left and self._link is not None:
-            self._send([("UNSUBSCRIBE", *left)])
+                self._left.append(channel)
+        if len(self._left) > _LEFT:
+            self._begin([])
 
     def _send(self, commands: list[tuple[str, ...]]) -> None:
         assert self._link is not None
@@ -169,7 +176,7 @@ class Listener:
             return
         ear, asked = self._asked.popleft()
         if asked is None:
-            ear.covered = True
+            ear.missed = True
         elif reply is not None:
             ear.news.append((asked, reply))
 
@@ -177,9 +184,10 @@ class Listener:
         """The connection is of no more use: what is told now is missed."""
         link, self._link = self._link, None
         self._asked.clear()
+        self._left.clear()
         for ears in self._ears.values():
             for ear in ears:
-                ear.covered = False
+                ear.missed = True
         if link is not None:
             link.close()
 

@@ -38,6 +38,8 @@ _SWEEP_EVERY = 1.0
 """Seconds between two looks for leases that have ended; one look serves all workers."""
 _IDLE = 1.0
 """Seconds that an idle worker waits before it looks by itself."""
+_QUIET = 0.0003
+"""Seconds of waiting after which a message has come by itself, with no others about."""
 _FETCH = 1000
 _EXTEND = 500
 _SETTLE = 256
@@ -78,6 +80,7 @@ class RedisConsumer(Consumer):
         self._asked = self._loop.time()
         self._next_sweep = 0.0
         self._swept = False
+        self._quiet = False
 
     def _make_lanes(self) -> list[Lane]:
         """The queues by slot: one lane, but on a cluster."""
@@ -96,16 +99,20 @@ class RedisConsumer(Consumer):
         while True:
             # What a cancelled call has left behind comes first.
             found = await self._end_reads()
-            asked = self._asked if found else self._loop.time()
+            now = self._loop.time()
+            asked = self._asked if found else now
             self._asked = asked
-            self._wakeups.clear()
-            await self._keep_house()
-            if len(found) < limit:
-                found += await self._fetch(limit - len(found))
+            told, most = self._wakeups.clear(), limit
+            if told or found or not self._quiet or now >= self._next_sweep:
+                await self._keep_house()
+                if len(found) < limit:
+                    found += await self._fetch(limit - len(found))
+            else:
+                most = 1  # without a fetch before it, only the first of a read is in order
             if not found:
                 found = await self._wait_for_news()
             found = await self._still_ours(found, asked)
-            deliveries = await self._readable(await self._within(found, limit))
+            deliveries = await self._readable(await self._within(found, most))
             if deliveries:
                 return deliveries
 
@@ -142,17 +149,23 @@ class RedisConsumer(Consumer):
 
     async def _wait_for_news(self) -> list[Delivery]:
         """Block until a message comes, or there is reason to look."""
-        pause = min([_IDLE, *(lane.due_in for lane in self._lanes)])
+        began = self._loop.time()
+        pause = min([_IDLE, *(lane.due - began for lane in self._lanes)])
         for lane in self._lanes:
             reading = await lane.begin_read(_IDLE)
             if reading is not None:
-                reading.add_done_callback(self._wakeups.tell)
+                reading.add_done_callback(self._wakeups.rouse)
         timer = self._loop.call_later(pause, self._wakeups.tell)
         try:
-            await self._wakeups.wait()
+            if not any(lane.reading.done() for lane in self._lanes if lane.reading):
+                await self._wakeups.wait()
         finally:
             timer.cancel()
-        return await self._end_reads()
+        found = await self._end_reads()
+        # When messages come one by one, whoever has handled one need not look for more before
+        # it waits again: a look costs both sides more than the message itself.
+        self._quiet = len(found) == 1 and self._loop.time() - began > _QUIET
+        return found
 
     async def _end_reads(self) -> list[Delivery]:
         """End the blocking reads, with what they have."""

@@ -36,7 +36,7 @@ class Lane:
     Attributes:
         reading: the blocking read that is under way.
         missing: the last fetch found that the server does not know a queue any more.
-        due_in: seconds from the last fetch until a delayed message is due.
+        due: when a delayed message is due, by the event loop's clock.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Lane:
         self._id = 0
         self.reading: asyncio.Task[list[Delivery]] | None = None
         self.missing = False
-        self.due_in = float("inf")
+        self.due = float("inf")
 
     async def fetch(self, limit: int, least: int) -> list[Delivery]:
         """Take what is there, the most urgent first.
@@ -75,7 +75,8 @@ class Lane:
         reply = await self._client.call(FETCH.call(self._keys, GROUP, self._me, limit, least, FREE))
         paused, due, missing, flat = reply
         self._paused = set(map(int, paused.split(b","))) if paused else set()
-        self.due_in = int(due) / 1000 if due else float("inf")
+        loop = asyncio.get_running_loop()
+        self.due = loop.time() + int(due) / 1000 if due else float("inf")
         self.missing = bool(missing)
         names = [queue.name for queue in self.queues]
         places, entries, counts, crashes, messages = (flat[at::5] for at in range(5))

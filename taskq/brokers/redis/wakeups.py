@@ -42,18 +42,23 @@ class WakeUps:
             await asyncio.wait([done], timeout=_PAUSE)
             done.cancel()
 
-    def clear(self) -> None:
-        """Forget what was told: whoever calls is about to look."""
-        self._told = False
+    def clear(self) -> bool:
+        """Forget what was told: whoever calls is about to look; says whether there was any."""
+        told, self._told = self._told, False
+        return told
 
-    def tell(self, *_: object) -> None:
-        """Wake up."""
+    def tell(self) -> None:
+        """Wake up: there is reason to look."""
         self._told = True
+        self.rouse()
+
+    def rouse(self, *_: object) -> None:
+        """End the `wait` that is under way."""
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
     async def wait(self) -> None:
-        """Wait until there has been a wake-up since `clear`."""
+        """Wait until somebody has told, or rouses."""
         if not self._told:
             self._waiting = self._loop.create_future()
             await self._waiting

@@ -1,8 +1,8 @@
 """A child: takes packets of tasks, runs them, and reports.
 
 It takes work only when it has room, so that nothing ever waits behind a long task.
-Reports go out in batches while short work is at hand and at once when there is none;
-until then they lie in the child's slot, where the parent can read them.
+Reports go out when a packet is done, and within one of many short tasks in batches; until
+then they lie in the child's slot, where the parent can read them.
 """
 
 from __future__ import annotations
@@ -102,11 +102,7 @@ class Child:
         self._set_up()
         done = 0
         while not self._spent(done):
-            try:
-                packet = self._work.receive(socket.MSG_DONTWAIT if self._slot.held_count else 0)
-            except BlockingIOError:
-                self._flush()
-                continue
+            packet = self._work.receive()
             if not packet:
                 break
             short, items = _decode_work(packet)
@@ -116,9 +112,7 @@ class Child:
                     self._give_back(items[index:])
                     break
                 done += 1
-            if len(items) > 1:
-                self._flush()
-        self._flush()
+            self._flush()
         signals.worker_process_shutdown.send(self._app, pid=os.getpid(), exitcode=0)
 
     def _set_up(self) -> None:

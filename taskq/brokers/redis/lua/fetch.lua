@@ -22,6 +22,10 @@ local function move_due(base)
   for _, member in ipairs(ready) do
     local priority, deliveries, crashes, last =
       string.match(member, '^(%d):(%d+):(%d+):[^:]*():')
+    if not priority then
+      -- No member of ours: whoever gets it cannot read it, and buries it.
+      priority, deliveries, crashes, last = 0, '0', '0', 0
+    end
     local stream, packed = KEYS[base + 1 + priority], string.sub(member, last + 1)
     if deliveries == '0' and crashes == '0' then
       redis.call('XADD', stream, '*', 'm', packed)
@@ -32,15 +36,16 @@ local function move_due(base)
   end
 end
 
+-- What others have written must not raise here: its message has been given to us by then.
 local function give(queue, priority, entry, count)
   local id, fields = entry[1], entry[2]
   local deliveries, crashes = count, 0
   if fields[3] then
-    deliveries, crashes = deliveries + fields[4], fields[6] + 0
+    deliveries, crashes = deliveries + (tonumber(fields[4]) or 0), tonumber(fields[6]) or 0
   end
   if count > 1 then
-    local more = redis.call('HGET', KEYS[queue * each + 12], priority .. ':' .. id)
-    crashes = crashes + (more or 0)
+    local more = redis.pcall('HGET', KEYS[queue * each + 12], priority .. ':' .. id)
+    crashes = crashes + (tonumber(more) or 0)
   end
   local at = #out
   out[at + 1], out[at + 2], out[at + 3] = queue * 10 + priority, id, deliveries
