@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from taskq import signals
 from taskq.brokers.base import Consumer, Delivery, Fate, Settlement
-from taskq.exceptions import OperationalError
+from taskq.exceptions import BackendError, OperationalError
 from taskq.worker.backlog import Backlog
 from taskq.worker.pool.base import Loss
 from taskq.worker.window import Window
@@ -86,7 +86,7 @@ class Dispatcher:
                 continue
             try:
                 deliveries = await self._consumer.receive(min(room, _FETCH))
-            except OperationalError as exc:
+            except (OperationalError, BackendError) as exc:
                 if not away:
                     logger.error("cannot consume, and tries again until it can: %s", exc)
                 away = True

@@ -142,6 +142,7 @@ class TestRestart:
             process.kill()
             accepted += process.stdout.read().rpartition("\n")[0].split()
         stage.app.close()
+        assert all(accepted), "the producer died"
         results = [stage.app.AsyncResult(task_id) for task_id in accepted]
         stage.assert_all_done(results)
         assert set(stage.outcomes(results).values()) == {"SUCCESS"}
@@ -411,11 +412,13 @@ class TestRefusals:
     ) -> None:
         """Workers make room by doing what is there, if they have nothing to keep for it."""
         stage = make_stage(broker_lease=LEASE, task_ignore_result=True)
-        worker = stage.worker()
+        worker = stage.worker(concurrency=1)
         stage.send("hold", "first")
         stage.wait_journal("start", "first")
         stage.send_notes(range(3000))
         self.fill(server)
+        begun = time.monotonic()
+        stage.wait(lambda: time.monotonic() > begun + 1.5, "it to be due to look for lost leases")
         stage.gates.open("first")
         stage.wait(lambda: stage.depth() == QueueDepth(), "an empty queue")
         assert stage.journal.count("run") == 3000

@@ -135,8 +135,7 @@ class Lane:
         for stream, entries in reply or ():
             queue, priority = self._places[stream]
             for entry, fields in entries:
-                # After a delay: how often it had been delivered, and its crashes.
-                before, crashes = (int(fields[3]), int(fields[5])) if len(fields) > 2 else (0, 0)
+                before, crashes = _counts(fields) if len(fields) > 2 else (0, 0)
                 tag = (priority, entry.decode())
                 found.append(Delivery(UNREAD, fields[1], queue, tag, 1 + before, crashes))
         return found
@@ -172,3 +171,11 @@ class Lane:
         if link is not None:
             self._client.let_go(link)
             await link.close()
+
+
+def _counts(fields: list[bytes]) -> tuple[int, int]:
+    """After a delay: how often it had been delivered, and its crashes."""
+    try:
+        return int(fields[3]), int(fields[5])
+    except (ValueError, IndexError):
+        return 0, 0  # no producer of ours has written that

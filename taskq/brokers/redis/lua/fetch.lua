@@ -14,7 +14,7 @@ local group, me, room, least, free = ARGV[1], ARGV[2], ARGV[3] + 0, ARGV[4] + 0,
 local each = 13
 local queues = #KEYS / each
 local now = now_ms()
-local paused, names, missing, due = {}, {}, '', ''
+local paused, stuck, names, missing, due = {}, {}, {}, '', ''
 local out = {}
 
 local function move_due(base)
@@ -27,13 +27,18 @@ local function move_due(base)
       priority, deliveries, crashes, last = 0, '0', '0', 0
     end
     local stream, packed = KEYS[base + 1 + priority], string.sub(member, last + 1)
+    local moved
     if deliveries == '0' and crashes == '0' then
-      redis.call('XADD', stream, '*', 'm', packed)
+      moved = redis.pcall('XADD', stream, '*', 'm', packed)
     else
-      redis.call('XADD', stream, '*', 'm', packed, 'd', deliveries, 'c', crashes)
+      moved = redis.pcall('XADD', stream, '*', 'm', packed, 'd', deliveries, 'c', crashes)
+    end
+    if moved.err then
+      return false -- out of memory: it stays until there is room
     end
     redis.call('ZREM', KEYS[base + 11], member)
   end
+  return true
 end
 
 -- What others have written must not raise here: its message has been given to us by then.
@@ -88,7 +93,7 @@ for queue = 0, queues - 1 do
     paused[queue] = true
     names[#names + 1] = queue
   else
-    move_due(queue * each)
+    stuck[queue] = not move_due(queue * each)
   end
 end
 for priority = 9, least, -1 do
@@ -102,7 +107,8 @@ end
 if #out == 0 then
   for queue = 0, queues - 1 do
     local first = redis.call('ZRANGE', KEYS[queue * each + 11], 0, 0, 'WITHSCORES')
-    if first[2] and not paused[queue] and (due == '' or first[2] + 0 < due + 0) then
+    local waits = first[2] and not paused[queue] and not stuck[queue]
+    if waits and (due == '' or first[2] + 0 < due + 0) then
       due = first[2]
     end
   end

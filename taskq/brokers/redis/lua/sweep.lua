@@ -44,7 +44,8 @@ end
 
 for queue = 0, #KEYS / each - 1 do
   local base = queue * each
-  local mine = redis.call('SET', KEYS[base + 1], '', 'PX', ARGV[3], 'NX')
+  -- An out-of-memory Redis refuses that, and then everybody sweeps.
+  local mine = redis.pcall('SET', KEYS[base + 1], '', 'PX', ARGV[3], 'NX')
   if mine or ARGV[4] == '1' then
     local found = 0
     for at = base + 2, base + each do
