@@ -35,10 +35,10 @@ def main(folder: str, settings: str) -> int:
     for number in range(CHILDREN):
         pid = os.fork()
         if pid == 0:
-            inherited = open_databases()
+            inherited = connections()
             publish(app, f"child{number}")
-            # It has opened a connection of its own, and closed none of the parent's.
-            return 0 if open_databases() > inherited > 0 else 1
+            # It has opened a connection of its own, and uses none of the parent's.
+            return 0 if connections() - inherited and inherited else 1
         children.append(pid)
         publish(app, f"parent{number}")
     return max(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children)
@@ -50,15 +50,19 @@ def publish(app: TaskQ, name: str) -> None:
         app.send_task("note", (f"{name}-{number}",))
 
 
-def open_databases() -> int:
-    """How often this process has the database open."""
-    count = 0
+def connections() -> set[tuple[str, str]]:
+    """What of this process leads to the broker: descriptors of a file, or sockets."""
+    found = set()
     for descriptor in os.listdir("/proc/self/fd"):
         try:
-            count += os.readlink(f"/proc/self/fd/{descriptor}").endswith("/taskq.db")
+            target = os.readlink(f"/proc/self/fd/{descriptor}")
         except FileNotFoundError:
-            pass  # that of the listing itself
-    return count
+            continue  # that of the listing itself
+        if target.endswith("/taskq.db"):
+            found.add((descriptor, target))
+        elif target.startswith("socket:"):
+            found.add(("", target))
+    return found
 
 
 if __name__ == "__main__":

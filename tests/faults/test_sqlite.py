@@ -7,13 +7,12 @@ import json
 import os
 import random
 import resource
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,8 +21,8 @@ from taskq.brokers.base import QueueDepth
 from taskq.exceptions import ImproperlyConfigured, OperationalError
 from taskq.stores.sqlite import refuse_network_filesystem
 from tests.faults.conftest import MakeStage
-from tests.faults.forking_producer import TOTAL
 from tests.faults.locks import locked
+from tests.faults.soundness import check
 from tests.faults.stage import CHECKOUT, Stage
 from tests.faults.tasks import make_app
 
@@ -31,12 +30,6 @@ from tests.faults.tasks import make_app
 @pytest.fixture
 def stage(make_stage: MakeStage) -> Stage:
     return make_stage(broker_lease=2)
-
-
-def check(database: Path) -> None:
-    """The file is sound (https://www.sqlite.org/pragma.html#pragma_integrity_check)."""
-    with closing(sqlite3.connect(database)) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
 @contextmanager
@@ -183,38 +176,6 @@ class TestShared:
         result = stage.send("note", "after")
         assert result.get(timeout=20) == "after"
         stage.assert_all_done([result, *map(stage.app.AsyncResult, lines)])
-        assert worker.terminate() == 0
-        check(stage.database)
-
-
-class TestFork:
-    def test_parent_and_child_publish_together(self, stage: Stage) -> None:
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "tests.faults.forking_producer"),
-                *(str(stage.folder), json.dumps(stage.settings)),
-            ],
-            cwd=CHECKOUT,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        check(stage.database)
-        assert stage.depth().ready == TOTAL
-        worker = stage.worker()
-        stage.wait(lambda: stage.depth() == QueueDepth(), "an empty queue")
-        runs = stage.journal.read("run")
-        assert len(runs) == len({entry.key for entry in runs}) == TOTAL
-        assert worker.terminate() == 0
-
-    def test_a_worker_whose_app_has_a_connection_open(self, stage: Stage) -> None:
-        """Its children inherit the connection, and make their own instead."""
-        worker = stage.worker(STAGE_PUBLISH="1")
-        results = [stage.send("send_on", key) for key in range(20)]
-        results += [stage.app.AsyncResult(result.get(timeout=20)) for result in results]
-        stage.assert_all_done(results)
-        assert stage.journal.count("run", "at-import") == 1
-        assert stage.journal.count("run") == 21
         assert worker.terminate() == 0
         check(stage.database)
 
