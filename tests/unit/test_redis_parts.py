@@ -19,7 +19,7 @@ from taskq.stores.redis.address import Address, address
 from taskq.stores.redis.calls import Script, command
 from taskq.stores.redis.errors import explain
 from taskq.stores.redis.keys import Layout
-from taskq.stores.redis.topology import Topology
+from taskq.stores.redis.topology import Topology, Unreachable
 
 
 def at(url: str, **options: Any) -> Address:
@@ -143,6 +143,20 @@ def test_a_replica_sends_us_to_the_sentinels() -> None:
 def test_a_lone_replica_is_an_error() -> None:
     with pytest.raises(OperationalError, match="it is a replica"):
         carry(Topology(at("redis://a")), [GET], [[redis_errors.ReadOnlyError("no")]])
+
+
+def test_a_master_that_has_gone_is_looked_for_again() -> None:
+    topology = Topology(at("sentinel://s/m"))
+    gone = Unreachable(OSError("refused"))
+    said, replies = carry(topology, [GET], [[[b"old", b"1"]], gone, [[b"new", b"2"]], [b"1"]])
+    assert [node[0] for node, *_ in said] == ["s", "old", "s", "new"]
+    assert replies == [b"1"]
+
+
+def test_what_was_said_is_not_said_again() -> None:
+    topology = Topology(at("sentinel://s/m"))
+    with pytest.raises(OperationalError, match="cannot reach Redis at old:1/0: reset"):
+        carry(topology, [GET], [[[b"old", b"1"]], OSError("reset")])
 
 
 SLOTS = [[0, 8191, [b"left", 1]], [8192, 16383, [b"right", 2], [b"replica", 3]]]

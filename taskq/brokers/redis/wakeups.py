@@ -10,7 +10,7 @@ from taskq.exceptions import OperationalError
 from taskq.stores.redis.aio import LINK_ERRORS
 
 if TYPE_CHECKING:
-    from taskq.stores.redis.aio import LoopClient
+    from taskq.stores.redis.aio import LoopClient, LoopLink
 
 _PAUSE = 0.5
 """Seconds after a failed attempt to connect, before the next one."""
@@ -29,6 +29,7 @@ class WakeUps:
         self._channels = channels
         self._loop = asyncio.get_running_loop()
         self._told = False
+        self._silent = False
         self._waiting: asyncio.Future[None] | None = None
         self._listening: asyncio.Task[None] | None = None
         self._subscribed = asyncio.Event()
@@ -65,10 +66,11 @@ class WakeUps:
 
     async def _listen(self) -> None:
         while True:
-            link = None
+            link = watch = None
             try:
                 link = await self._client.open(self._channels[0])
                 self._client.keep(link)
+                watch = asyncio.create_task(self._watch(link))
                 await link.send([("SUBSCRIBE", *self._channels)])
                 for _ in self._channels:
                     await link.read()
@@ -79,14 +81,33 @@ class WakeUps:
                     reply = await link.read()
                     if isinstance(reply, Exception):
                         break
-                    self.tell()
+                    self._silent = False
+                    if reply[0] != b"pong":
+                        self.tell()
             except (*LINK_ERRORS, OperationalError):
                 pass  # the reads of the queues tell of it
             finally:
+                if watch is not None:
+                    watch.cancel()
                 if link is not None:
                     self._client.let_go(link)
                     await link.close()
             await asyncio.sleep(_PAUSE)
+
+    async def _watch(self, link: LoopLink) -> None:
+        """Hang up when nothing comes though we ask: a network that loses packets tells nobody."""
+        pause = self._client.address.options.get("socket_timeout")
+        try:
+            while pause:
+                await asyncio.sleep(pause)
+                self._silent = True
+                await link.send([("PING",)])
+                await asyncio.sleep(pause)
+                if self._silent:
+                    await link.close()
+                    return
+        except LINK_ERRORS:
+            pass  # whoever reads sees it too
 
     async def close(self) -> None:
         """Stop listening."""

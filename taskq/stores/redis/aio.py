@@ -16,7 +16,7 @@ from taskq.stores.redis.address import Address, Node
 from taskq.stores.redis.calls import Call, Steps
 from taskq.stores.redis.client import connection_options, packed
 from taskq.stores.redis.errors import explain
-from taskq.stores.redis.topology import Answers, Exchange, Talk
+from taskq.stores.redis.topology import Answers, Exchange, Talk, Unreachable
 
 if TYPE_CHECKING:
     from taskq.stores.redis.client import RedisStore
@@ -169,7 +169,7 @@ class LoopClient:
             if type(answer) is list and not isinstance(answer[0], Exception):
                 return answer[0]
             if isinstance(answer, Exception):
-                raise explain(answer, self.topology.shown(node)) from answer
+                raise self.topology.explain(answer, node)
         # Nothing has happened if it was refused: the long way knows what to do.
         return (await self.calls(call))[0]
 
@@ -192,18 +192,18 @@ class LoopClient:
             return stop.value
 
     async def _talk(self, talk: Talk) -> Answers | Exception:
-        link: LoopLink | None = None
         try:
             link = await self._acquire(talk.node, talk.to_sentinel)
+        except LINK_ERRORS as exc:
+            return Unreachable(exc)
+        try:
             answers = await link.talk(talk.commands)
         except LINK_ERRORS as exc:
-            if link is not None:
-                await link.close()
-                await self.close()  # what ended this one has ended the others too
+            await link.close()
+            await self.close()  # what ended this one has ended the others too
             return exc
         except BaseException:
-            if link is not None:
-                await link.close()
+            await link.close()
             raise
         if talk.to_sentinel:
             await link.close()

@@ -17,8 +17,7 @@ from redis.retry import Retry
 
 from taskq.stores.redis.address import Address, Node
 from taskq.stores.redis.calls import Call, Steps, Word
-from taskq.stores.redis.errors import explain
-from taskq.stores.redis.topology import Answers, Exchange, Talk, Topology
+from taskq.stores.redis.topology import Answers, Exchange, Talk, Topology, Unreachable
 
 if TYPE_CHECKING:
     import asyncio
@@ -164,7 +163,7 @@ class RedisStore:
             if type(answer) is list and not isinstance(answer[0], Exception):
                 return answer[0]
             if isinstance(answer, Exception):
-                raise explain(answer, self.topology.shown(node)) from answer
+                raise self.topology.explain(answer, node)
         # Nothing has happened if it was refused: the long way knows what to do.
         return self.calls(call)[0]
 
@@ -185,7 +184,7 @@ class RedisStore:
         try:
             link = self._acquire(talk.node, talk.to_sentinel)
         except (redis_errors.RedisError, OSError) as exc:
-            return exc
+            return Unreachable(exc)
         try:
             answers = link.talk(talk.commands)
         except (redis_errors.RedisError, OSError) as exc:

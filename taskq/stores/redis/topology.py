@@ -14,7 +14,7 @@ import msgspec
 import redis.exceptions as redis_errors
 from redis.crc import key_slot
 
-from taskq.exceptions import OperationalError
+from taskq.exceptions import OperationalError, TaskQError
 from taskq.stores.redis.address import Address, Node
 from taskq.stores.redis.calls import Call, Word
 from taskq.stores.redis.errors import code_of, explain
@@ -35,6 +35,10 @@ class Talk(msgspec.Struct, frozen=True, gc=False):
     node: Node | None
     commands: Sequence[tuple[Word, ...]]
     to_sentinel: bool = False
+
+
+class Unreachable(Exception):
+    """Stands for the answer of a server to which nothing could be said; holds the error."""
 
 
 Answers = list[Any]
@@ -145,7 +149,10 @@ class Topology:
             for (node, part), answer in zip(parts.items(), answers, strict=True):
                 if isinstance(answer, Exception):
                     self.forget()
-                    raise explain(answer, self.shown(node)) from answer
+                    if self.fixed or not isinstance(answer, Unreachable) or attempt == _TRIES - 1:
+                        raise self.explain(answer, node)
+                    todo += part  # another server may have taken its place
+                    continue
                 for (index, words), reply in zip(part, answer, strict=True):
                     if not isinstance(reply, Exception):
                         replies[index] = reply
@@ -186,6 +193,13 @@ class Topology:
             (answer,) = yield [Talk((error.host, error.port), [("ASKING",), words])]
             return None if isinstance(answer, Exception) else [answer[1]]
         return None
+
+    def explain(self, answer: Exception, node: Node | None) -> TaskQError:
+        """The error to raise when a server could not be talked to."""
+        cause = answer.args[0] if isinstance(answer, Unreachable) else answer
+        error = explain(cause, self.shown(node))
+        error.__cause__ = cause
+        return error
 
     def shown(self, node: Node | None) -> str:
         """A server as errors name it."""

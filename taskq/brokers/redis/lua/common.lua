@@ -6,7 +6,7 @@ local function check_types(first, last, kind)
   for at = first, last do
     local found = redis.call('TYPE', KEYS[at])['ok']
     if found ~= kind and found ~= 'none' then
-      error({err = 'WRONGTYPE ' .. KEYS[at] .. ' holds a ' .. found .. ', not a ' .. kind})
+      error('WRONGTYPE ' .. KEYS[at] .. ' holds a ' .. found .. ', not a ' .. kind)
     end
   end
 end
