@@ -204,15 +204,22 @@ class TestSilence:
         assert_told_once(worker, "cannot write outcomes", "outcomes can be written again")
         assert worker.terminate() == 0
 
-    def test_while_idle(self, stage: Stage, network: Proxy) -> None:
+    def test_while_idle(self, stage: Stage, server: RedisServer, network: Proxy) -> None:
         worker = stage.worker(
-            settings={"redis_socket_timeout": 0.5, "broker_url": through(network)}
+            settings={
+                "redis_socket_timeout": 0.5,
+                "broker_url": through(network),
+                "redis_client_name": "the-worker",
+            }
         )
+        stage.wait(lambda: listeners(server), "it to listen")
+        before = listeners(server)
         network.stall()
         worker.wait_log("cannot consume")
         network.heal()
         assert stage.send("note", "after").get(timeout=20) == "after"
         assert_told_once(worker, "cannot consume", "consuming again")
+        stage.wait(lambda: listeners(server) - before, "it to listen again")
         assert worker.terminate() == 0
 
     def test_whoever_waits_for_a_result_gets_it(
@@ -240,6 +247,12 @@ def network(server: RedisServer) -> Iterator[Proxy]:
     """What lies between some clients and the server."""
     with proxy(server.port) as made:
         yield made
+
+
+def listeners(server: RedisServer) -> set[str]:
+    """The connections on which "the-worker" listens for news."""
+    rows = server.ask("CLIENT", "LIST", "TYPE", "pubsub").decode().splitlines()
+    return {row.split()[0] for row in rows if " name=the-worker " in row}
 
 
 def through(network: Proxy) -> str:

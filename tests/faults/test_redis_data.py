@@ -255,7 +255,7 @@ class TestLeaks:
     @pytest.mark.timeout(600)
     def test_nothing_grows(self, make_stage: MakeStage, client: Redis) -> None:
         """100,000 tasks, and connections that are cut off again and again."""
-        stage = make_stage(broker_lease=LEASE, result_expires=1)
+        stage = make_stage(broker_lease=LEASE)
         worker = stage.worker()
         for _ in range(2):
             self.send_mixed(stage, 5000)
@@ -267,7 +267,4 @@ class TestLeaks:
         assert memory(worker.pid) - before[0] < 16 << 20
         assert descriptors(worker.pid) - before[1] < 8
         assert strays(client) == set()
-        stage.wait(
-            lambda: not list(client.scan_iter("celery-task-meta-*", count=1000)), "their end"
-        )
         assert worker.terminate() == 0
