@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskq.brokers.base import Delivery
 from taskq.brokers.redis.scripts import FETCH, TOP
+from taskq.exceptions import OperationalError
 from taskq.message import TaskMessage
 from taskq.stores.redis.aio import LINK_ERRORS, LoopLink
 from taskq.stores.redis.calls import command
@@ -146,8 +147,14 @@ class Lane:
         assert reading is not None
         while not reading.done():
             # Once more if it comes before the read has begun to block.
-            await self._client.calls(command(self._keys[0], "CLIENT", "UNBLOCK", self._id))
-            await asyncio.wait([reading], timeout=_UNBLOCK_AGAIN)
+            try:
+                await self._client.calls(command(self._keys[0], "CLIENT", "UNBLOCK", self._id))
+            except OperationalError:
+                # What has ended that connection has ended this one too.
+                await self.close()
+                await asyncio.wait([reading])
+            else:
+                await asyncio.wait([reading], timeout=_UNBLOCK_AGAIN)
         self.reading = None
         return reading.result()
 
