@@ -129,7 +129,10 @@ class Lane:
         except LINK_ERRORS as exc:
             raise await self._lost(exc) from exc
         if isinstance(reply, Exception):
-            if code_of(reply) in ("NOGROUP", "UNBLOCKED"):
+            code = code_of(reply)
+            if code == "UNBLOCKED":
+                await self.close()  # it has become a replica, and hangs up behind that
+            if code in ("NOGROUP", "UNBLOCKED"):
                 return []  # the next fetch sees what has happened
             raise explain(reply, self._client.address.shown)
         found = []
