@@ -2,11 +2,11 @@
 
 from taskq import states
 from taskq.app import TaskQ, shared_task
-from taskq.canvas import Signature, chain, maybe_signature, signature
+from taskq.canvas import Signature, chain, chord, group, maybe_signature, signature
 from taskq.context import get_current_app
 from taskq.exceptions import Ignore, Reject, Retry
 from taskq.message import new_id as uuid
-from taskq.result import AsyncResult
+from taskq.result import AsyncResult, GroupResult
 from taskq.routing import Broadcast, Exchange, Queue, binding
 from taskq.task import Task
 
@@ -14,6 +14,7 @@ __all__ = [
     "AsyncResult",
     "Broadcast",
     "Exchange",
+    "GroupResult",
     "Ignore",
     "Queue",
     "Reject",
@@ -23,7 +24,9 @@ __all__ = [
     "TaskQ",
     "binding",
     "chain",
+    "chord",
     "get_current_app",
+    "group",
     "maybe_signature",
     "shared_task",
     "signature",

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from taskq import signals, states
-from taskq.backends.base import Outcome
+from taskq import exceptions, signals, states
+from taskq.backends.base import ChordPart, Outcome
 from taskq.brokers.base import Fate
 from taskq.context import running
 from taskq.exceptions import (
@@ -56,6 +56,7 @@ class Report(msgspec.Struct, array_like=True, gc=False):
         traceback: for the log; None where it is no surprise.
         reason: why it is a dead letter, if it is one.
         never_run: outcomes of the chain's further steps, which will not run.
+        part: what it contributes to the chord that it is a member of.
     """
 
     ticket: int
@@ -68,6 +69,21 @@ class Report(msgspec.Struct, array_like=True, gc=False):
     traceback: str | None = None
     reason: str = ""
     never_run: list[Outcome] = []
+    part: ChordPart | None = None
+
+
+class Sentence(msgspec.Struct, array_like=True, gc=False):
+    """How a task has ended that no code of its own could end.
+
+    Attributes:
+        state: FAILURE or REVOKED.
+        error: the name of one of `taskq.exceptions`.
+        text: what it says.
+    """
+
+    state: str
+    error: str
+    text: str
 
 
 class TaskRunner:
@@ -157,6 +173,23 @@ class TaskRunner:
             reason=f"{type(exc).__name__}: {exc}",
         )
 
+    def pronounce(
+        self, ticket: int, message: TaskMessage, queue: str, sentence: Sentence
+    ) -> Report:
+        """Tell whoever must know that a task has ended without running to its end.
+
+        Its errbacks, the later steps of its chain and its chord are in the body, which only
+        a process that runs tasks may decode.
+        """
+        report = Report(ticket, Fate.DONE, sentence.state)
+        try:
+            request = self._open(message, queue, 1)
+            exc: Exception = getattr(exceptions, sentence.error)(sentence.text)
+            self._follow_ups.tell_failure(report, request, exc, ExceptionInfo(exc))
+        except Exception:  # whatever a sender can put into a message
+            logger.debug("%s has nobody to tell", message.id, exc_info=True)
+        return report
+
     def execute(self, ticket: int, task: Task[..., Any], request: Request) -> tuple[Report, Any]:
         """Run a task whose arguments are decoded.
 
@@ -214,6 +247,8 @@ class TaskRunner:
         embed = request.embed
         if request.retry_message or embed.get("chain") or embed.get("callbacks"):
             report.follow_ups = self._follow_ups.of_success(request, value)
+        if embed.get("chord"):
+            report.part = self._follow_ups.part(request, states.SUCCESS, value)
         if self._verbose:
             report.text = _short(value, task.resultrepr_maxsize)
         if signals.task_success.receivers:
@@ -275,9 +310,12 @@ class TaskRunner:
     ) -> Report:
         runtime = time.perf_counter() - started
         if isinstance(exc, Ignore):
-            return Report(ticket, Fate.DONE, states.IGNORED, runtime)
+            report = Report(ticket, Fate.DONE, states.IGNORED, runtime)
+            if request.chord:  # which waits for it
+                report.part = self._follow_ups.part(request, states.SUCCESS, None)
+            return report
         if isinstance(exc, Reject):
-            return self._rejected(ticket, exc, runtime)
+            return self._rejected(ticket, request, exc, runtime)
         try:
             if isinstance(exc, Retry):
                 return self._retried(ticket, task, request, exc, runtime)
@@ -287,11 +325,14 @@ class TaskRunner:
             exc = failure
         return self._failed(ticket, task, request, exc, runtime)
 
-    def _rejected(self, ticket: int, exc: Reject, runtime: float) -> Report:
+    def _rejected(self, ticket: int, request: Request, exc: Reject, runtime: float) -> Report:
         signals.task_rejected.send(self._app, message=None, exc=exc)
         fate = Fate.REQUEUE if exc.requeue else Fate.DEAD
         reason = f"rejected by the task: {exc.reason}"
-        return Report(ticket, fate, states.REJECTED, runtime, text=repr(exc), reason=reason)
+        report = Report(ticket, fate, states.REJECTED, runtime, text=repr(exc), reason=reason)
+        if fate is Fate.DEAD and request.chord:
+            report.part = self._follow_ups.part(request, states.FAILURE, exc)
+        return report
 
     def _retry_by_itself(
         self,
@@ -352,10 +393,7 @@ class TaskRunner:
             keeps_errors = conf.task_store_errors_even_if_ignored
         if keeps_errors or not self._ignores(task, request):
             report.outcome = self._encode(task, request, states.FAILURE, exc, info.traceback)
-        if request.chain:
-            report.never_run = self._follow_ups.never_run(request, exc, info.traceback)
-        if request.errbacks:
-            report.follow_ups = self._follow_ups.of_failure(request, exc, info)
+        self._follow_ups.tell_failure(report, request, exc, info)
         if signals.task_failure.receivers:
             signals.task_failure.send(
                 task,

@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from taskq import states
-from taskq.backends.base import Outcome
-from taskq.canvas import Signature, chain
+from taskq.backends.base import ChordPart, Outcome
+from taskq.canvas import Signature, chain, chord, group
+from taskq.canvas.chord import CHORD_TASK
 from taskq.failure import ExceptionInfo
 from taskq.message import TaskMessage, step_id
-from taskq.producer import known_options
+from taskq.producer import CallOptions, known_options
 from taskq.request import Request
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
+    from taskq.execution import Report
 
 logger = logging.getLogger("taskq.task")
 
@@ -34,13 +36,12 @@ class FollowUps:
         """The messages of callbacks and of the chain's next step."""
         if request.is_eager:
             return []
-        messages = [
-            self._step(request, f"callback-{number}", document, (value,))
-            for number, document in enumerate(request.callbacks or ())
-        ]
+        messages: list[TaskMessage] = []
+        for number, document in enumerate(request.callbacks or ()):
+            messages += self._step(request, f"callback-{number}", document, (value,))
         if request.chain:
             *rest, following = request.chain
-            messages.append(self._step(request, "chain", following, (value,), rest))
+            messages += self._step(request, "chain", following, (value,), rest)
         if request.retry_message is not None:  # retry(throw=False), and then it returned
             messages.append(request.retry_message)
         return messages
@@ -52,11 +53,54 @@ class FollowUps:
         document: Mapping[str, Any],
         args: tuple[Any, ...],
         rest: list[Any] | None = None,
-    ) -> TaskMessage:
+    ) -> list[TaskMessage]:
+        """The messages of one step: one, but for groups and chords.
+
+        Args:
+            request: what is followed.
+            step: names the step within it.
+            document: the signature.
+            args: what it is given.
+            rest: the steps after it, in reverse.
+        """
         signature = Signature.from_dict(document, self._app)
+        if isinstance(signature, group) and rest:  # as documents from elsewhere may have it
+            signature, rest = chord(signature, chain(*reversed(rest))), None
+        if isinstance(signature, chord) and rest:
+            signature, rest = signature.followed_by(list(reversed(rest))), None
+        if isinstance(signature, group | chord):
+            return self._members(request, step, signature, args)
         if isinstance(signature, chain):
             signature, _ = signature.call(args)
             args = ()
+        return [self._message(request, step, signature, args, rest)]
+
+    def _members(
+        self, request: Request, step: str, signature: Signature, args: tuple[Any, ...]
+    ) -> list[TaskMessage]:
+        """The messages of a group or a chord, the same for every execution of what it follows."""
+        group_id = step_id(request.id or "", step)
+        if isinstance(signature, chord):
+            calls, body = signature.calls(args, options={"group_id": group_id})
+            if not calls:
+                return self._step(request, step, body, ([],))
+        else:
+            assert isinstance(signature, group)
+            calls = signature.calls(args)
+        messages = []
+        for number, call in enumerate(calls):
+            member = call.call()[0] if isinstance(call, chain) else call
+            messages.append(self._message(request, f"{step}-{number}", member, ()))
+        return messages
+
+    def _message(
+        self,
+        request: Request,
+        step: str,
+        signature: Signature,
+        args: tuple[Any, ...],
+        rest: list[Any] | None = None,
+    ) -> TaskMessage:
         all_args, kwargs, merged = signature.merge(args)
         options = known_options(merged)
         options.setdefault("task_id", step_id(request.id or "", step))
@@ -68,6 +112,40 @@ class FollowUps:
             options["chain"] = [*rest, *(options.get("chain") or ())]
         task = self._app.tasks.get(signature.task)
         return self._app.producer.build(signature.task, all_args, kwargs, options, task)
+
+    def part(self, request: Request, state: str, value: Any) -> ChordPart | None:
+        """What a member contributes to its chord; None if it is no member of one that counts."""
+        document = request.chord
+        header, index = request.group, request.group_index
+        size = document.get("chord_size") if isinstance(document, Mapping) else None
+        if request.is_eager or header is None or index is None or not isinstance(size, int):
+            return None
+        outcome = self._app.result_codec.encode(request.id or "", state, value)
+        options: CallOptions = {
+            "task_id": step_id(header, "chord"),
+            "queue": request.queue or None,
+            "once": f"{header}:chord",
+            "ignore_result": True,
+            "root_id": request.root_id,
+        }
+        task = self._app.tasks[CHORD_TASK]
+        done = self._app.producer.build(
+            CHORD_TASK, (header, size, dict(document)), {}, options, task
+        )
+        # To the member's own queue: this worker consumes it, and it is counted in one step there.
+        done.exchange, done.routing_key = "", request.queue
+        return ChordPart(header, index, size, outcome.payload, done)
+
+    def tell_failure(
+        self, report: Report, request: Request, exc: BaseException, info: ExceptionInfo
+    ) -> None:
+        """Add to a report all that must follow a failure."""
+        if request.chain:
+            report.never_run = self.never_run(request, exc, info.traceback)
+        if request.errbacks:
+            report.follow_ups = self.of_failure(request, exc, info)
+        if request.chord:
+            report.part = self.part(request, states.FAILURE, exc)
 
     def never_run(self, request: Request, exc: BaseException, traceback: str) -> list[Outcome]:
         """Whoever waits for a later step of the chain gets the error of this one, as in Celery."""
@@ -95,7 +173,7 @@ class FollowUps:
                     signature.apply((request.id,))
                 else:
                     step = f"errback-{number}"
-                    messages.append(self._step(request, step, document, (request.id,)))
+                    messages += self._step(request, step, document, (request.id,))
             except Exception:
                 logger.exception(
                     "errback %s of task %s[%s] failed", document, request.task, request.id

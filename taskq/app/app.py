@@ -13,11 +13,12 @@ from taskq.app.tasks import AnyTask, TaskMaker
 from taskq.backends.registry import make_backend
 from taskq.brokers.registry import make_broker
 from taskq.canvas import Signature, chain
+from taskq.chords import make_chord_task
 from taskq.eager import run_eagerly
 from taskq.exceptions import ImproperlyConfigured
 from taskq.message import TaskMessage
 from taskq.producer import CallOptions, Producer, time_zone
-from taskq.result import AsyncResult, EagerResult, ResultCodec
+from taskq.result import AsyncResult, EagerResult, GroupResult, ResultCodec
 from taskq.routing import Queue, Router
 from taskq.settings import Settings
 
@@ -80,6 +81,7 @@ class TaskQ(TaskMaker):
             self.set_current()
         for function, options, task in context.shared_tasks():
             self.adopt(function, options, task)
+        self.register_task(make_chord_task())
         self.on_init()
 
     def on_init(self) -> None:
@@ -282,12 +284,21 @@ class TaskQ(TaskMaker):
         )
 
     def AsyncResult(  # noqa: N802 - Celery's name
-        self, task_id: str, task_name: str | None = None, parent: AnyResult | None = None
+        self,
+        task_id: str,
+        task_name: str | None = None,
+        parent: Any = None,
     ) -> AnyResult:
         """The result of a task, by id."""
         return AsyncResult(
             task_id, lambda: self.backend, lambda: self.result_codec, task_name, parent
         )
+
+    def GroupResult(  # noqa: N802 - Celery's name
+        self, group_id: str, results: Iterable[AnyResult]
+    ) -> GroupResult[Any]:
+        """The results of a group."""
+        return GroupResult(group_id, results)
 
     def result_chain(self, ids: Sequence[str]) -> AnyResult:
         """The last of these tasks' results, each the parent of the next."""

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 import msgspec
 
 from taskq import states
+from taskq.exceptions import ImproperlyConfigured
+from taskq.message import TaskMessage
 
 
 class Outcome(msgspec.Struct, array_like=True, gc=False):
@@ -28,6 +30,24 @@ class Outcome(msgspec.Struct, array_like=True, gc=False):
     task_id: str
     state: str
     payload: bytes
+
+
+class ChordPart(msgspec.Struct, array_like=True, gc=False):
+    """What one member contributes to a chord, when it has ended.
+
+    Attributes:
+        group: the id of the chord's header.
+        index: the member's place in it; a member counts once, however often it runs.
+        size: how many members there are.
+        payload: the member's encoded result document.
+        done: the message to send when all members have ended; accepted a single time.
+    """
+
+    group: str
+    index: int
+    size: int
+    payload: bytes
+    done: TaskMessage
 
 
 def supersedes(state: str, known: str) -> bool:
@@ -87,6 +107,28 @@ class Backend(ABC):
     @abstractmethod
     def forget(self, task_ids: Sequence[str]) -> None:
         """Delete outcomes."""
+
+    def add_parts(self, parts: Sequence[ChordPart]) -> list[ChordPart]:
+        """Keep what members of chords contribute, one by its group and index.
+
+        Returns:
+            Those of the parts whose chords are complete; again, if they are added again.
+
+        Raises:
+            ImproperlyConfigured: this store cannot count.
+            OperationalError: the store cannot be reached.
+        """
+        raise ImproperlyConfigured(
+            f"{type(self).__name__} cannot count the members of a chord: set result_backend to "
+            "a store that can, such as redis:// or sqlite://"
+        )
+
+    def chord_parts(self, group: str) -> dict[int, bytes]:
+        """What the members of a chord have contributed so far, by their places."""
+        return {}
+
+    def forget_parts(self, group: str) -> None:
+        """Delete what the members of a chord have contributed."""
 
     @abstractmethod
     def cleanup(self) -> int:

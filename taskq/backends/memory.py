@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from taskq import states
-from taskq.backends.base import Backend, Outcome, supersedes
+from taskq.backends.base import Backend, ChordPart, Outcome, supersedes
 
 
 class MemoryBackend(Backend):
@@ -19,6 +19,7 @@ class MemoryBackend(Backend):
         # In the order of storing, which is the order of expiry.
         self._outcomes: dict[str, tuple[float, Outcome]] = {}
         self._listeners: set[Callable[[], None]] = set()
+        self._parts: dict[str, tuple[float, dict[int, bytes]]] = {}
 
     def store(self, outcomes: Sequence[Outcome]) -> None:
         if not outcomes:
@@ -100,6 +101,29 @@ class MemoryBackend(Backend):
             for task_id in task_ids:
                 self._outcomes.pop(task_id, None)
 
-    def cleanup(self) -> int:
+    def add_parts(self, parts: Sequence[ChordPart]) -> list[ChordPart]:
+        expires = time.monotonic() + self.expires if self.expires else float("inf")
+        complete = []
         with self._changed:
+            for part in parts:
+                _, known = self._parts.get(part.group, (0.0, {}))
+                known.setdefault(part.index, part.payload)
+                self._parts[part.group] = (expires, known)
+                if len(known) >= part.size:
+                    complete.append(part)
+        return complete
+
+    def chord_parts(self, group: str) -> dict[int, bytes]:
+        with self._changed:
+            return dict(self._parts.get(group, (0.0, {}))[1])
+
+    def forget_parts(self, group: str) -> None:
+        with self._changed:
+            self._parts.pop(group, None)
+
+    def cleanup(self) -> int:
+        now = time.monotonic()
+        with self._changed:
+            for group in [key for key, (end, _) in self._parts.items() if end <= now]:
+                del self._parts[group]
             return self._expire()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from taskq import states
-from taskq.backends.base import Backend, Outcome
+from taskq.backends.base import Backend, ChordPart, Outcome
 from taskq.stores.sqlite import Database
 from taskq.stores.wakeups import FIRST_POLL, LAST_POLL, Listener
 
@@ -129,7 +129,45 @@ class SqliteBackend(Backend):
                 "DELETE FROM results WHERE task_id = ?", [(key,) for key in task_ids]
             )
 
+    def add_parts(self, parts: Sequence[ChordPart]) -> list[ChordPart]:
+        with self.database.write() as connection:
+            return self.write_parts(connection, parts)
+
+    def write_parts(
+        self, connection: sqlite3.Connection, parts: Sequence[ChordPart]
+    ) -> list[ChordPart]:
+        """`add_parts` in a transaction that is somebody else's."""
+        expires = int(time.time() + self.expires) + 1 if self.expires else 0
+        connection.executemany(
+            "INSERT OR IGNORE INTO chord_parts (group_id, place, expires, payload)"
+            " VALUES (?, ?, ?, ?)",
+            [(part.group, part.index, expires, part.payload) for part in parts],
+        )
+        counts = {
+            group: connection.execute(
+                "SELECT count(*) FROM chord_parts WHERE group_id = ?", (group,)
+            ).fetchone()[0]
+            for group in {part.group for part in parts}
+        }
+        return [part for part in parts if counts[part.group] >= part.size]
+
+    def chord_parts(self, group: str) -> dict[int, bytes]:
+        with self.database.read() as connection:
+            return dict(
+                connection.execute(
+                    "SELECT place, payload FROM chord_parts WHERE group_id = ?", (group,)
+                ).fetchall()
+            )
+
+    def forget_parts(self, group: str) -> None:
+        with self.database.write() as connection:
+            connection.execute("DELETE FROM chord_parts WHERE group_id = ?", (group,))
+
     def cleanup(self) -> int:
+        with self.database.write() as connection:
+            connection.execute(
+                "DELETE FROM chord_parts WHERE expires > 0 AND expires <= ?", (int(time.time()),)
+            )
         deleted = 0
         while True:
             # In pieces, so that a large clean-up never holds the lock for long.

@@ -28,7 +28,7 @@ from taskq.message import TaskMessage
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from taskq.backends.base import Backend, Outcome
+    from taskq.backends.base import Backend, ChordPart, Outcome
     from taskq.routing import Queue
 
 
@@ -78,6 +78,7 @@ class Settlement(msgspec.Struct, eq=False, gc=False):
         acknowledged: the delivery was settled before the task ran (``acks_late=False``);
             only the outcome and the follow-ups remain to be written.
         further: outcomes of other tasks that are decided by this one.
+        part: what it contributes to the chord that it is a member of.
     """
 
     delivery: Delivery
@@ -90,6 +91,7 @@ class Settlement(msgspec.Struct, eq=False, gc=False):
     delay: float = 0.0
     acknowledged: bool = False
     further: Sequence[Outcome] = ()
+    part: ChordPart | None = None
 
     def outcomes(self) -> Sequence[Outcome]:
         """All that the result store is to keep."""

@@ -342,9 +342,14 @@ class MemoryConsumer(Consumer):
                     self._finish(s)
             returned = [self._requeue(s) for s in batch if s.fate is Fate.REQUEUE]
             broker._add(follow_ups)
+        done: list[TaskMessage] = []
         if self._backend is not None:
             self._backend.store([outcome for s in won for outcome in s.outcomes()])
-        if follow_ups or any(returned):
+            parts = [s.part for s in won if s.part is not None]
+            done = [part.done for part in self._backend.add_parts(parts)] if parts else []
+            with broker._lock:
+                broker._add(broker._routed(done))
+        if follow_ups or done or any(returned):
             broker._wake()
 
     def _winners(self, batch: Sequence[Settlement]) -> list[Settlement]:

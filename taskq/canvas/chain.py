@@ -34,7 +34,7 @@ class chain(Signature):  # noqa: N801 - the field's name for it
                 super().__init__(first, app=app)
                 return
         steps = tasks[0] if len(tasks) == 1 and isinstance(tasks[0], list | tuple) else tasks
-        flat = list(_flatten(steps))
+        flat = _with_chords(list(_flatten(steps)))
         super().__init__(
             "taskq.chain",
             kwargs={"tasks": flat},
@@ -106,6 +106,8 @@ class chain(Signature):  # noqa: N801 - the field's name for it
         """Send it; the result is the last step's, its `parent` the step before, and so on."""
         if self.runs_here():
             return self.apply(args, kwargs, **options)
+        if (many := self._begins_with_many(options)) is not None:
+            return many.apply_async(args, kwargs)
         first, ids = self.call(args, kwargs, options)
         self.app.send_task(first.task, first.args, first.kwargs, **first.options)
         return self.app.result_chain(ids)
@@ -116,14 +118,25 @@ class chain(Signature):  # noqa: N801 - the field's name for it
         """`apply_async` for code on an event loop."""
         if self.runs_here():
             return await self._apply_in_thread(args, kwargs, options)
+        if (many := self._begins_with_many(options)) is not None:
+            return await many.aapply_async(args, kwargs)
         first, ids = self.call(args, kwargs, options)
         await self.app.asend_task(first.task, first.args, first.kwargs, **first.options)
         return self.app.result_chain(ids)
 
+    def _begins_with_many(self, options: Mapping[str, Any]) -> Signature | None:
+        """The group or chord that it begins with, with what follows that on its back."""
+        if not self.tasks or self.tasks[0].subtask_type not in ("group", "chord"):
+            return None
+        first, *rest = self.steps(options)
+        return first.followed_by(rest) if rest else first  # type: ignore[attr-defined]
+
     def runs_here(self) -> bool:
         """Is it to be run in this process: ``task_always_eager``, and all tasks known?"""
         app = self.app
-        return app.conf.task_always_eager and all(step.task in app.tasks for step in self.tasks)
+        return app.conf.task_always_eager and all(
+            step.subtask_type or step.task in app.tasks for step in self.tasks
+        )
 
     def apply(
         self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
@@ -157,6 +170,17 @@ class chain(Signature):  # noqa: N801 - the field's name for it
 
     def __repr__(self) -> str:
         return " | ".join(map(repr, self.tasks))
+
+
+def _with_chords(steps: list[Signature]) -> list[Signature]:
+    """A group that something follows is a chord."""
+    found: list[Signature] = []
+    for step in steps:
+        if found and found[-1].subtask_type == "group":
+            found[-1] = Signature.kind("chord")(found[-1], step)
+        else:
+            found.append(step)
+    return found
 
 
 def _flatten(steps: Iterable[Any]) -> Iterable[Signature]:

@@ -62,6 +62,11 @@ class Signature(dict[str, Any]):
             app = app or getattr(task, "app", None)
         self._app = app
 
+    @staticmethod
+    def kind(name: str) -> type[Signature]:
+        """The class of signatures of that kind: "chain", "group", "chord"."""
+        return Signature._kinds[name]
+
     @classmethod
     def from_dict(cls, document: Mapping[str, Any], app: TaskQ | None = None) -> Signature:
         """The signature in a message or a file, as the class that it was."""

@@ -18,4 +18,5 @@ def listing() -> None:
 def tasks(session: Session, /) -> None:
     """List the names of all registered tasks."""
     for name in sorted(session.app().tasks):
-        click.echo(name)
+        if not name.startswith("taskq."):  # taskq's own
+            click.echo(name)

@@ -30,7 +30,7 @@ from urllib.parse import parse_qsl, unquote
 from taskq.exceptions import ImproperlyConfigured, OperationalError
 from taskq.stores.wakeups import WakeUps
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 READY, DELAYED, LEASED = 0, 1, 2
 """The values of ``messages.state``."""
 
@@ -85,6 +85,19 @@ CREATE TABLE results (
 ) WITHOUT ROWID;
 CREATE INDEX results_expires ON results (expires) WHERE expires > 0;
 """
+# What each version has added to the one before.
+_ADDED = {
+    2: """
+CREATE TABLE chord_parts (
+    group_id TEXT NOT NULL,
+    place INTEGER NOT NULL,
+    expires INTEGER NOT NULL,
+    payload BLOB NOT NULL,
+    PRIMARY KEY (group_id, place)
+) WITHOUT ROWID;
+CREATE INDEX chord_parts_expires ON chord_parts (expires) WHERE expires > 0;
+""",
+}
 
 _NETWORK_FILESYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs"}
 
@@ -201,7 +214,7 @@ class Database:
                 f"{self.path} was made by a newer taskq (schema {version}, this one knows "
                 f"{SCHEMA_VERSION}): upgrade taskq, or name another file in broker_url"
             )
-        if version == 0:
+        if version < SCHEMA_VERSION:
             _create_schema(connection, self.path)
         connection.execute(f"PRAGMA synchronous={self._synchronous}")
         connection.execute("PRAGMA temp_store=MEMORY")
@@ -236,22 +249,31 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 
 def _create_schema(connection: sqlite3.Connection, path: str) -> None:
+    """Make a new file, or bring one of an older version up to date."""
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("BEGIN IMMEDIATE")
     try:
         # Another process may have been faster between the first look and the lock.
-        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
             if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 raise ImproperlyConfigured(
                     f"{path} is a database of another program: name another file in broker_url"
                 )
-            for statement in _SCHEMA.split(";\n"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            _execute_all(connection, _SCHEMA)
+        for number, statements in _ADDED.items():
+            if number > version:
+                _execute_all(connection, statements)
+        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
         raise
+
+
+def _execute_all(connection: sqlite3.Connection, statements: str) -> None:
+    for statement in statements.split(";\n"):
+        connection.execute(statement)
 
 
 def parse_url(url: str) -> tuple[str, dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskq import signals
 from taskq.brokers.base import Delivery, Settlement
+from taskq.canvas.chord import CHORD_TASK
 from taskq.exceptions import (
     ContentDisallowed,
     InvalidTaskError,
@@ -15,10 +16,11 @@ from taskq.exceptions import (
     WorkerLostError,
 )
 from taskq.message import to_timestamp
-from taskq.worker.job import Job
+from taskq.worker.job import Job, Verdict
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
+    from taskq.task import Task
     from taskq.worker.fates import Fates
 
 
@@ -54,7 +56,7 @@ class Admission:
         self._next_ticket = 1
 
     def judge(self, delivery: Delivery) -> Job | Settlement:
-        """A job to run, or the settlement of a delivery that must not run."""
+        """A job to run, or to tell the end of, or the settlement of what must not be read."""
         message = delivery.message
         headers = message.headers
         task = self._app.tasks.get(message.task)
@@ -67,38 +69,48 @@ class Admission:
                     f"content type {message.content_type!r} is not in accept_content "
                     f"({', '.join(sorted(self._accept))})"
                 ),
-            )
+            ).settlement
         if delivery.deliveries > self._max_deliveries:
-            return self._fates.bury(
-                delivery,
-                WorkerLostError(
-                    f"delivered {delivery.deliveries} times without an end "
-                    f"(task_max_deliveries is {self._max_deliveries})"
-                ),
+            error = WorkerLostError(
+                f"delivered {delivery.deliveries} times without an end "
+                f"(task_max_deliveries is {self._max_deliveries})"
             )
+            return self._ended(delivery, task, self._fates.bury(delivery, error))
         try:
             expires, (hard, soft) = _expiry(headers), _limits(headers)
         except InvalidTaskError as exc:
-            return self._fates.bury(delivery, exc)
+            return self._ended(delivery, task, self._fates.bury(delivery, exc))
         if expires is not None and expires <= time.time():
             signals.task_revoked.send(
                 task, request=message, terminated=False, signum=None, expired=True
             )
-            return self._fates.drop(delivery, TaskRevokedError("expired"), "expired")
-        job = Job(self._next_ticket, delivery, task)
-        self._next_ticket += 1
+            verdict = self._fates.drop(delivery, TaskRevokedError("expired"), "expired")
+            return self._ended(delivery, task, verdict)
+        job = self._job(delivery, task)
         job.hard_limit = hard or task.time_limit or self._hard
         job.soft_limit = soft or task.soft_time_limit or self._soft
         job.early = not (self._acks_late if task.acks_late is None else task.acks_late)
         return job
 
-    def _unknown(self, delivery: Delivery) -> Settlement:
+    def _job(self, delivery: Delivery, task: Task[..., Any]) -> Job:
+        job = Job(self._next_ticket, delivery, task)
+        self._next_ticket += 1
+        return job
+
+    def _ended(self, delivery: Delivery, task: Task[..., Any], verdict: Verdict) -> Job:
+        """A job that is not run: a process only tells whoever must know that it has ended."""
+        job = self._job(delivery, task)
+        job.verdict = verdict
+        return job
+
+    def _unknown(self, delivery: Delivery) -> Job:
         message = delivery.message
         error = self._app.tasks.unknown(message.task)
         signals.task_unknown.send(
             self._app, message=message, exc=error, name=message.task, id=message.id
         )
-        return self._fates.bury(delivery, error)
+        # A task must stand for the one that is not there; which one is of no matter.
+        return self._ended(delivery, self._app.tasks[CHORD_TASK], self._fates.bury(delivery, error))
 
 
 def _expiry(headers: Mapping[str, Any]) -> float | None:

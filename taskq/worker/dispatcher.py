@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from taskq.execution import Report
     from taskq.worker.admission import Admission
     from taskq.worker.fates import Fates
-    from taskq.worker.job import Job
+    from taskq.worker.job import Job, Verdict
     from taskq.worker.pool.base import Pool
     from taskq.worker.settler import Settler
 
@@ -111,10 +111,11 @@ class Dispatcher:
             if isinstance(verdict, Settlement):
                 self._settler.add(verdict)
                 continue
-            if self._verbose:
-                logger.info("Task %s received", verdict.label)
-            if signals.task_received.receivers:
-                signals.task_received.send(self, request=verdict)
+            if verdict.verdict is None:
+                if self._verbose:
+                    logger.info("Task %s received", verdict.label)
+                if signals.task_received.receivers:
+                    signals.task_received.send(self, request=verdict)
             self._jobs[verdict.ticket] = verdict
             self._backlog.add(verdict)
         self.has_room()
@@ -140,8 +141,7 @@ class Dispatcher:
         """Offer waiting jobs to the pool."""
         if self._aborted:
             for job in self._backlog.drain():
-                settlement = self._fates.of_loss(job, Loss.UNSTARTED, "the worker was stopped")
-                self._settler.add(settlement, job)
+                self._end(job, self._fates.of_loss(job, Loss.UNSTARTED, "the worker was stopped"))
         while self._backlog:
             head = self._backlog.head(_HEAD)
             if head[0].early and not head[0].acknowledged:
@@ -168,7 +168,17 @@ class Dispatcher:
     def lost(self, job: Job, loss: Loss, detail: str) -> None:
         """The pool has no report, and never will."""
         self._running -= 1
-        self._settler.add(self._fates.of_loss(job, loss, detail), job)
+        self._end(job, self._fates.of_loss(job, loss, detail))
+
+    def _end(self, job: Job, end: Settlement | Verdict) -> None:
+        """Settle a job that has no report; first let the pool tell whoever must know."""
+        if isinstance(end, Settlement):
+            self._settler.add(end, job)
+        elif self._aborted:
+            self._settler.add(end.settlement, job)
+        else:
+            job.verdict, job.early = end, False
+            self._backlog.add_first(job)
 
     def progressed(self, job: Job, outcome: Outcome) -> None:
         """A running task has a state to store."""
@@ -230,7 +240,7 @@ class Dispatcher:
     def give_back(self) -> None:
         """Hand back what has not been started; what is acknowledged must still run."""
         for job in self._backlog.drain():
-            if job.acknowledged:
+            if job.acknowledged or job.verdict is not None:
                 self._backlog.add(job)
             else:
                 job.early = False  # what is settled now is all of it

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from taskq import signals, states
 from taskq.backends.base import Outcome
 from taskq.brokers.base import Delivery, Fate, Settlement
 from taskq.exceptions import TaskQError, TimeLimitExceeded, WorkerLostError
-from taskq.execution import Report
-from taskq.worker.job import Job
+from taskq.execution import Report, Sentence
+from taskq.worker.job import Job, Verdict
 from taskq.worker.pool.base import Loss
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ class Fates:
 
     def of_report(self, job: Job, report: Report) -> Settlement:
         """The settlement of a job that has ended."""
+        if job.verdict is not None:
+            return self._told(job, job.verdict, report)
         if self._verbose or report.state in states.EXCEPTION_STATES or report.fate is Fate.DEAD:
             self._log(job, report)
         return Settlement(
@@ -43,6 +47,17 @@ class Fates:
             report.reason,
             acknowledged=job.acknowledged,
             further=report.never_run,
+            part=report.part,
+        )
+
+    def _told(self, job: Job, verdict: Verdict, report: Report) -> Settlement:
+        """The settlement of a job that had ended before, with what must follow it."""
+        return replace(
+            verdict.settlement,
+            delivery=job.delivery,
+            follow_ups=report.follow_ups,
+            further=report.never_run,
+            part=report.part,
         )
 
     def _log(self, job: Job, report: Report) -> None:
@@ -62,8 +77,10 @@ class Fates:
         else:
             logger.info("Task %s: %s %s", job.label, report.state.lower(), report.text)
 
-    def of_loss(self, job: Job, loss: Loss, detail: str) -> Settlement:
-        """The settlement of a job that has no report."""
+    def of_loss(self, job: Job, loss: Loss, detail: str) -> Settlement | Verdict:
+        """The settlement of a job that has no report, or a verdict if that is its end."""
+        if job.verdict is not None:  # nobody could be told; it has ended all the same
+            return job.verdict.settlement
         if loss is Loss.TIMED_OUT:
             return self._timed_out(job)
         if loss is Loss.CRASHED:
@@ -73,13 +90,13 @@ class Fates:
         logger.info("Task %s is given back: %s", job.label, detail)
         return Settlement(job.delivery, Fate.REQUEUE, unused=True)
 
-    def _timed_out(self, job: Job) -> Settlement:
+    def _timed_out(self, job: Job) -> Settlement | Verdict:
         acks = job.task.acks_on_timeout
         if (self._conf.task_acks_on_timeout if acks is None else acks) or job.acknowledged:
             return self._failed(job, TimeLimitExceeded(f"it ran for more than {job.hard_limit} s"))
         return Settlement(job.delivery, Fate.REQUEUE)
 
-    def _crashed(self, job: Job, detail: str) -> Settlement:
+    def _crashed(self, job: Job, detail: str) -> Settlement | Verdict:
         error = WorkerLostError(f"{detail} while running {job.label}")
         again = job.task.reject_on_worker_lost
         again = self._conf.task_reject_on_worker_lost if again is None else again
@@ -88,15 +105,15 @@ class Fates:
         crashes = job.delivery.crashes + 1
         limit = self._conf.task_max_crashes
         if crashes >= limit:
-            settlement = self.bury(
+            verdict = self.bury(
                 job.delivery, WorkerLostError(f"{error} (crash {crashes} of {limit})")
             )
-            settlement.crashed = True
-            return settlement
+            verdict.settlement.crashed = True
+            return verdict
         logger.error("%s; it will run again (crash %d of %d)", error, crashes, limit)
         return Settlement(job.delivery, Fate.REQUEUE, crashed=True)
 
-    def _failed(self, job: Job, error: TaskQError) -> Settlement:
+    def _failed(self, job: Job, error: TaskQError) -> Verdict:
         """It failed, though no code of its own could say so."""
         logger.error("Task %s failed: %s", job.label, error)
         signals.task_failure.send(
@@ -108,29 +125,32 @@ class Fates:
             traceback=None,
             einfo=None,
         )
-        return Settlement(
+        settlement = Settlement(
             job.delivery,
             Fate.DONE,
             self._outcome(job.delivery, states.FAILURE, error),
             acknowledged=job.acknowledged,
         )
+        return _verdict(settlement, states.FAILURE, error)
 
-    def bury(self, delivery: Delivery, error: TaskQError) -> Settlement:
+    def bury(self, delivery: Delivery, error: TaskQError) -> Verdict:
         """To the dead letters, and whoever waits for a result gets the error."""
         message = delivery.message
         logger.error("Task %s[%s] goes to the dead letters: %s", message.task, message.id, error)
-        return Settlement(
+        settlement = Settlement(
             delivery,
             Fate.DEAD,
             self._outcome(delivery, states.FAILURE, error),
             reason=f"{type(error).__name__}: {error}",
         )
+        return _verdict(settlement, states.FAILURE, error)
 
-    def drop(self, delivery: Delivery, error: TaskQError, why: str) -> Settlement:
+    def drop(self, delivery: Delivery, error: TaskQError, why: str) -> Verdict:
         """Not to be run, and no fault of anybody's."""
         message = delivery.message
         logger.info("Task %s[%s] is dropped: %s", message.task, message.id, why)
-        return Settlement(delivery, Fate.DONE, self._outcome(delivery, states.REVOKED, error))
+        settlement = Settlement(delivery, Fate.DONE, self._outcome(delivery, states.REVOKED, error))
+        return _verdict(settlement, states.REVOKED, error)
 
     def _outcome(self, delivery: Delivery, state: str, error: TaskQError) -> Outcome | None:
         headers = delivery.message.headers
@@ -152,3 +172,7 @@ class Fates:
         task = self._app.tasks.get(delivery.message.task)
         keeps = task.store_errors_even_if_ignored if task is not None else None
         return bool(self._conf.task_store_errors_even_if_ignored if keeps is None else keeps)
+
+
+def _verdict(settlement: Settlement, state: str, error: TaskQError) -> Verdict:
+    return Verdict(settlement, Sentence(state, type(error).__name__, str(error)))

@@ -7,9 +7,22 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from taskq.brokers.base import Delivery
+    from taskq.brokers.base import Delivery, Settlement
+    from taskq.execution import Sentence
     from taskq.task import Task
     from taskq.worker.pool.child import WorkItem
+
+
+class Verdict(msgspec.Struct, eq=False, gc=False):
+    """The end of a job that has no report.
+
+    Attributes:
+        settlement: how it is settled if nobody can be told.
+        sentence: what a process that runs tasks is to tell to whoever must know.
+    """
+
+    settlement: Settlement
+    sentence: Sentence
 
 
 class Job(msgspec.Struct, eq=False, gc=False):
@@ -29,6 +42,7 @@ class Job(msgspec.Struct, eq=False, gc=False):
         acknowledged: it has been.
         timed_out: its process is being killed because of the hard limit.
         warned: seconds into its run when it was last told of its soft limit; 0 is not yet.
+        verdict: it has ended without a report, and is only to be told to whoever must know.
     """
 
     ticket: int
@@ -40,6 +54,7 @@ class Job(msgspec.Struct, eq=False, gc=False):
     acknowledged: bool = False
     timed_out: bool = False
     warned: float = 0.0
+    verdict: Verdict | None = None
 
     @property
     def id(self) -> str:
@@ -55,4 +70,5 @@ class Job(msgspec.Struct, eq=False, gc=False):
     def work_item(self, number: int) -> WorkItem:
         """What a child is sent; it knows the job by that number."""
         delivery = self.delivery
-        return (number, delivery.queue, delivery.deliveries, delivery.packed)
+        sentence = self.verdict.sentence if self.verdict is not None else None
+        return (number, delivery.queue, delivery.deliveries, delivery.packed, sentence)

@@ -131,8 +131,15 @@ class Settler:
         outcomes = [outcome for item in batch for outcome in item.outcomes()]
         if outcomes:
             await asyncio.to_thread(self._backend.store, outcomes)
+        parts = [item.part for item in batch if item.part is not None]
+        if parts:
+            complete = await asyncio.to_thread(self._backend.add_parts, parts)
+            if complete:
+                await self._broker.apublish([part.done for part in complete])
         rest = [
-            replace(item, outcome=None, follow_ups=()) for item in batch if not item.acknowledged
+            replace(item, outcome=None, follow_ups=(), further=(), part=None)
+            for item in batch
+            if not item.acknowledged
         ]
         if rest:
             await self._consumer.settle(rest)
@@ -165,8 +172,8 @@ def _without_what_fails(settlement: Settlement, error: Exception) -> list[Settle
     )
     reason = settlement.reason if settlement.fate is Fate.DEAD else f"it is {settlement.fate.value}"
     reason = f"{reason}; that cannot be written: {type(error).__name__}: {error}"
-    if settlement.follow_ups:
-        return [replace(settlement, fate=Fate.DEAD, follow_ups=(), reason=reason)]
+    if settlement.follow_ups or settlement.part:
+        return [replace(settlement, fate=Fate.DEAD, follow_ups=(), part=None, reason=reason)]
     if settlement.outcome is not None:
         return [replace(settlement, fate=Fate.DEAD, outcome=None, reason=reason)]
     return []

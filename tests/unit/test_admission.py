@@ -31,12 +31,20 @@ def judge(app: TaskQ, delivery: Delivery, *limits: float | None) -> Job | Settle
 def admitted(app: TaskQ, delivery: Delivery, *limits: float | None) -> Job:
     verdict = judge(app, delivery, *limits)
     assert isinstance(verdict, Job)
+    assert verdict.verdict is None
     return verdict
 
 
+def settled(verdict: Job | Settlement) -> Settlement:
+    """How a delivery that is not run is settled, told to others or not."""
+    if isinstance(verdict, Settlement):
+        return verdict
+    assert verdict.verdict is not None
+    return verdict.verdict.settlement
+
+
 def refused(app: TaskQ, delivery: Delivery) -> tuple[Fate, str, dict[str, Any]]:
-    verdict = judge(app, delivery)
-    assert isinstance(verdict, Settlement)
+    verdict = settled(judge(app, delivery))
     assert verdict.delivery is delivery
     assert verdict.outcome is not None
     assert verdict.outcome.task_id == delivery.message.id
@@ -190,6 +198,5 @@ def test_headers_that_are_not_there(app: TaskQ, add: Task[..., Any], header: str
 
 
 def test_whoever_wants_no_result_gets_none(app: TaskQ, add: Task[..., Any]) -> None:
-    verdict = judge(app, make_delivery(app, "unknown", ignore_result=True))
-    assert isinstance(verdict, Settlement)
+    verdict = settled(judge(app, make_delivery(app, "unknown", ignore_result=True)))
     assert (verdict.fate, verdict.outcome) == (Fate.DEAD, None)

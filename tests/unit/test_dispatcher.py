@@ -145,10 +145,40 @@ def test_the_urgent_run_first(app: TaskQ) -> None:
 def test_what_is_not_admitted_is_settled(app: TaskQ) -> None:
     bench = Bench(app)
     (unknown,) = bench.admit("x")
-    assert bench.running == []
-    assert bench.dispatcher.in_flight == 0
+    (job,) = bench.pool.jobs  # a process is to tell whoever must know
+    assert job.verdict is not None
+    assert bench.write() == []
+    bench.dispatcher.finished(job, Report(job.ticket, Fate.DONE, "FAILURE"))
     (settlement,) = bench.write()
     assert (settlement.delivery, settlement.fate) == (unknown, Fate.DEAD)
+    assert bench.dispatcher.in_flight == 0
+
+
+def test_an_end_is_told_before_it_is_settled(app: TaskQ) -> None:
+    app.conf.update(task_max_crashes=1)
+    bench = Bench(app)
+    bench.admit("a")
+    job = bench.pool.jobs.pop()
+    bench.dispatcher.lost(job, Loss.CRASHED, "signal 9")
+    assert bench.write() == []
+    bench.dispatcher.has_room()
+    assert bench.pool.jobs.pop() is job
+    assert job.verdict is not None
+    bench.dispatcher.lost(job, Loss.CRASHED, "signal 9 again")
+    (settlement,) = bench.write()
+    assert settlement.fate is Fate.DEAD
+    assert bench.dispatcher.in_flight == 0
+
+
+def test_an_end_is_not_told_while_everything_stops(app: TaskQ) -> None:
+    app.conf.update(task_max_crashes=1)
+    bench = Bench(app)
+    bench.admit("a")
+    job = bench.pool.jobs.pop()
+    bench.dispatcher.abort()
+    bench.dispatcher.lost(job, Loss.CRASHED, "signal 9")
+    (settlement,) = bench.write()
+    assert settlement.fate is Fate.DEAD
 
 
 def test_losses_are_settled(app: TaskQ) -> None:

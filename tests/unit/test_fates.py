@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from taskq import Task, TaskQ, signals
-from taskq.backends.base import Outcome
+from taskq.backends.base import ChordPart, Outcome
 from taskq.brokers.base import Fate, Settlement
 from taskq.exceptions import TaskRevokedError
 from taskq.execution import Report
 from taskq.message import TaskMessage
 from taskq.worker.fates import Fates
-from taskq.worker.job import Job
+from taskq.worker.job import Job, Verdict
 from taskq.worker.pool.base import Loss
 from tests.unit.worker_parts import make_job
 
@@ -47,6 +47,12 @@ def failure(app: TaskQ, settlement: Settlement) -> str:
     assert settlement.outcome.state == "FAILURE"
     name: str = app.result_codec.decode(settlement.outcome)["result"]["exc_type"]
     return name
+
+
+def lost(app: TaskQ, job: Job, loss: Loss, detail: str) -> Settlement:
+    """How a job without a report is settled, told to others or not."""
+    end = Fates(app).of_loss(job, loss, detail)
+    return end.settlement if isinstance(end, Verdict) else end
 
 
 # Reports
@@ -123,7 +129,7 @@ def test_lines_in_the_log(
 
 
 def test_what_was_not_started_goes_back(app: TaskQ, add: Task[..., Any]) -> None:
-    settlement = Fates(app).of_loss(make_job(app, add), Loss.UNSTARTED, "stopped")
+    settlement = lost(app, make_job(app, add), Loss.UNSTARTED, "stopped")
     assert (settlement.fate, settlement.unused) == (Fate.REQUEUE, True)
     assert (settlement.crashed, settlement.outcome, settlement.delay) == (False, None, 0)
 
@@ -133,7 +139,7 @@ def test_what_was_not_started_and_is_acknowledged_has_failed(
 ) -> None:
     job = make_job(app, add, task_id="1")
     job.acknowledged = True
-    settlement = Fates(app).of_loss(job, Loss.UNSTARTED, "stopped")
+    settlement = lost(app, job, Loss.UNSTARTED, "stopped")
     assert (settlement.fate, settlement.acknowledged) == (Fate.DONE, True)
     assert failure(app, settlement) == "WorkerLostError"
     assert failures == [("1", "WorkerLostError")]
@@ -142,7 +148,7 @@ def test_what_was_not_started_and_is_acknowledged_has_failed(
 def test_a_crash_is_counted(
     app: TaskQ, add: Task[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    settlement = Fates(app).of_loss(make_job(app, add, crashes=1), Loss.CRASHED, "signal 9")
+    settlement = lost(app, make_job(app, add, crashes=1), Loss.CRASHED, "signal 9")
     assert (settlement.fate, settlement.crashed) == (Fate.REQUEUE, True)
     assert (settlement.unused, settlement.outcome) == (False, None)
     assert "signal 9" in caplog.text
@@ -150,13 +156,13 @@ def test_a_crash_is_counted(
 
 
 def test_one_crash_too_many(app: TaskQ, add: Task[..., Any]) -> None:
-    settlement = Fates(app).of_loss(make_job(app, add, crashes=2), Loss.CRASHED, "signal 9")
+    settlement = lost(app, make_job(app, add, crashes=2), Loss.CRASHED, "signal 9")
     assert (settlement.fate, settlement.crashed) == (Fate.DEAD, True)
     assert "signal 9" in settlement.reason
     assert "3" in settlement.reason
     assert failure(app, settlement) == "WorkerLostError"
     app.conf.update(task_max_crashes=5)
-    settlement = Fates(app).of_loss(make_job(app, add, crashes=2), Loss.CRASHED, "signal 9")
+    settlement = lost(app, make_job(app, add, crashes=2), Loss.CRASHED, "signal 9")
     assert settlement.fate is Fate.REQUEUE
 
 
@@ -173,7 +179,7 @@ def test_whether_it_runs_again_after_a_crash(
 ) -> None:
     app.conf.update(task_reject_on_worker_lost=setting)
     task = app.task(name="add", reject_on_worker_lost=option)(lambda: None)
-    settlement = Fates(app).of_loss(make_job(app, task), Loss.CRASHED, "signal 9")
+    settlement = lost(app, make_job(app, task), Loss.CRASHED, "signal 9")
     if again:
         assert settlement.fate is Fate.REQUEUE
         assert failures == []
@@ -188,7 +194,7 @@ def test_what_was_acknowledged_is_lost_in_a_crash(
 ) -> None:
     job = make_job(app, add)
     job.acknowledged = True
-    settlement = Fates(app).of_loss(job, Loss.CRASHED, "signal 9")
+    settlement = lost(app, job, Loss.CRASHED, "signal 9")
     assert (settlement.fate, settlement.acknowledged) == (Fate.DONE, True)
     assert failure(app, settlement) == "WorkerLostError"
     assert len(failures) == 1
@@ -216,7 +222,7 @@ def test_the_hard_limit(
     task = app.task(name="add", acks_on_timeout=option)(lambda: None)
     job: Job = make_job(app, task)
     job.hard_limit, job.acknowledged = 5, acknowledged
-    settlement = Fates(app).of_loss(job, Loss.TIMED_OUT, "signal 9")
+    settlement = lost(app, job, Loss.TIMED_OUT, "signal 9")
     assert not settlement.crashed
     if fails:
         assert (settlement.fate, settlement.acknowledged) == (Fate.DONE, acknowledged)
@@ -230,7 +236,7 @@ def test_the_hard_limit(
 def test_the_older_name_for_both() -> None:
     with TaskQ("own", set_as_current=False, task_acks_on_failure_or_timeout=False) as app:
         task = app.task(name="add")(lambda: None)
-        settlement = Fates(app).of_loss(make_job(app, task), Loss.TIMED_OUT, "signal 9")
+        settlement = lost(app, make_job(app, task), Loss.TIMED_OUT, "signal 9")
         assert settlement.fate is Fate.REQUEUE
 
 
@@ -247,13 +253,40 @@ def test_without_results(app: TaskQ, loss: Loss, known: bool, keep: str | None) 
     job = make_job(app, task, crashes=9)
     if not known:
         job.delivery.message.headers["ignore_result"] = None
-    settlement = Fates(app).of_loss(job, loss, "signal 9")
+    settlement = lost(app, job, loss, "signal 9")
     assert (settlement.outcome is not None) is bool(keep)
     dropped = Fates(app).drop(job.delivery, TaskRevokedError("expired"), "expired")
-    assert dropped.outcome is None
+    assert dropped.settlement.outcome is None
 
 
 def test_a_call_that_wants_the_result_after_all(app: TaskQ) -> None:
     task = app.task(name="add", ignore_result=True)(lambda: None)
     job = make_job(app, task, crashes=9, ignore_result=False)
-    assert Fates(app).of_loss(job, Loss.CRASHED, "signal 9").outcome is not None
+    assert lost(app, job, Loss.CRASHED, "signal 9").outcome is not None
+
+
+def test_what_must_follow_an_end_is_settled_with_it(app: TaskQ, add: Task[..., Any]) -> None:
+    job = make_job(app, add, crashes=2)
+    end = Fates(app).of_loss(job, Loss.CRASHED, "signal 9")
+    assert isinstance(end, Verdict)
+    assert (end.sentence.state, end.sentence.error) == ("FAILURE", "WorkerLostError")
+    job.verdict = end
+    never, part = Outcome("2", "FAILURE", b"{}"), ChordPart("g", 1, 2, b"{}", job.delivery.message)
+    report = Report(1, Fate.DONE, "FAILURE", never_run=[never], part=part)
+    report.follow_ups = [TaskMessage({"id": "3", "task": "t"}, b"")]
+    settlement = Fates(app).of_report(job, report)
+    assert (settlement.fate, settlement.crashed) == (Fate.DEAD, True)
+    assert settlement.outcome == end.settlement.outcome
+    assert settlement.outcomes()[1] == never
+    assert (settlement.follow_ups, settlement.part) == (report.follow_ups, part)
+
+
+def test_an_end_that_cannot_be_told_is_settled_all_the_same(
+    app: TaskQ, add: Task[..., Any]
+) -> None:
+    job = make_job(app, add, crashes=2)
+    end = Fates(app).of_loss(job, Loss.CRASHED, "signal 9")
+    assert isinstance(end, Verdict)
+    job.verdict = end
+    for loss in Loss:
+        assert Fates(app).of_loss(job, loss, "signal 9") is end.settlement

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from taskq import states
-from taskq.backends.base import Backend, Outcome
-from taskq.backends.redis.documents import STORE, pack_outcome, unpack_outcome
+from taskq.backends.base import Backend, ChordPart, Outcome
+from taskq.backends.redis.documents import ADD_PART, STORE, pack_outcome, unpack_outcome
 from taskq.backends.redis.listener import Listener
 from taskq.stores.redis import Address, Call, RedisStore, Steps
 from taskq.stores.redis.calls import Word, command
@@ -103,6 +103,23 @@ class RedisBackend(Backend):
         keys = [self.layout.result(task_id) for task_id in task_ids]
         if keys:
             self.client.calls(*(command(key, "DEL", key) for key in keys))
+
+    def add_parts(self, parts: Sequence[ChordPart]) -> list[ChordPart]:
+        calls = []
+        for part in parts:
+            key = self.layout.parts(part.group)
+            calls.append(ADD_PART.call([key], self.ttl, part.index, part.payload))
+        counts = self.client.calls(*calls) if calls else []
+        return [part for part, count in zip(parts, counts, strict=True) if count >= part.size]
+
+    def chord_parts(self, group: str) -> dict[int, bytes]:
+        key = self.layout.parts(group)
+        (flat,) = self.client.calls(command(key, "HGETALL", key))
+        return {int(place): part for place, part in zip(flat[::2], flat[1::2], strict=True)}
+
+    def forget_parts(self, group: str) -> None:
+        key = self.layout.parts(group)
+        self.client.calls(command(key, "DEL", key))
 
     def cleanup(self) -> int:
         return 0  # Redis deletes by itself what has expired

@@ -18,6 +18,7 @@ from taskq.stores.redis.calls import Script
 
 LUA = Path(__file__).parent / "lua"
 STORE = Script.read(LUA, "results", "store")
+ADD_PART = Script.read(LUA, "parts", "add_part")
 
 COMPRESSED = b"\0celery-compressed\0"
 _HEAD = b"\0taskq:"

@@ -19,7 +19,7 @@ SETTLE = Script(
         path.read_text()
         for path in (
             *(_LUA / "clock.lua", _LUA / "common.lua"),
-            *(RESULTS / "results.lua", _LUA / "settle.lua"),
+            *(RESULTS / "results.lua", RESULTS / "parts.lua", _LUA / "settle.lua"),
         )
     )
 )

@@ -14,7 +14,7 @@ from taskq.stores.redis.calls import Call, Word
 from taskq.stores.redis.keys import FREE, GROUP, Layout
 
 if TYPE_CHECKING:
-    from taskq.backends.base import Outcome
+    from taskq.backends.base import ChordPart, Outcome
     from taskq.backends.redis import RedisBackend
 
 Follow = Sequence[Routed]
@@ -45,12 +45,12 @@ class SettleCall:
     def add(self, s: Settlement, follow_ups: Follow) -> None:
         """Add one settlement."""
         self.settlements.append(s)
-        if s.fate is Fate.DONE and not (s.acknowledged or follow_ups or s.further):
+        if s.fate is Fate.DONE and not (s.acknowledged or follow_ups or s.further or s.part):
             self._finish(s)
         elif s.fate is not Fate.REQUEUE:
             self._end(s, follow_ups)
         elif s.acknowledged:
-            self._words += "a", 0, 0  # nothing is left to give back
+            self._words += "a", 0, 0, 0  # nothing is left to give back
         else:
             self._give_back(s)
 
@@ -105,7 +105,18 @@ class SettleCall:
         self._words.append(len(follow_ups))
         for message, keys, temporary in follow_ups:
             self._words += self._envelopes.words(message, keys, temporary)
+        self._contribute(s.part)
         self._room = True
+
+    def _contribute(self, part: ChordPart | None) -> None:
+        """What it contributes to a chord, if this store counts it."""
+        if part is None or self._backend is None:
+            self._words.append(0)
+            return
+        keys = self._layout.queue(part.done.routing_key)
+        parts = self._envelopes.others.of(self._layout.parts(part.group))
+        self._words += 1, parts, part.size, part.index, part.payload
+        self._words += self._envelopes.words(part.done, keys, temporary=False)
 
     def _give_back(self, s: Settlement) -> None:
         d, envelopes = s.delivery, self._envelopes

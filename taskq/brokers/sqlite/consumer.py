@@ -180,6 +180,7 @@ class SqliteConsumer(Consumer):
             if self._backend is not None:
                 self._backend.write(connection, outcomes)
             enqueue(connection, [message for s in winners for message in s.follow_ups])
+            self._add_parts(connection, winners)
             for s in winners:
                 if s.fate is Fate.DEAD and not s.acknowledged:
                     d = s.delivery
@@ -193,8 +194,15 @@ class SqliteConsumer(Consumer):
         # Here, and not on the event loop: whoever waits is told one hop earlier.
         if outcomes and self._backend is not None:
             self._backend.notify(outcomes)
-        if any(item.follow_ups or item.fate is Fate.REQUEUE for item in batch):
+        if any(s.follow_ups or s.part or s.fate is Fate.REQUEUE for s in batch):
             self._database.wakeups.send("messages")
+
+    def _add_parts(self, connection: sqlite3.Connection, winners: Sequence[Settlement]) -> None:
+        """Count the members of chords, and send what follows those that are complete."""
+        parts = [s.part for s in winners if s.part is not None]
+        if parts and self._backend is not None:
+            complete = self._backend.write_parts(connection, parts)
+            enqueue(connection, [part.done for part in complete])
 
     def _requeue(self, connection: sqlite3.Connection, s: Settlement, now: float) -> None:
         """Give one message back, unless another worker has taken it over by now."""

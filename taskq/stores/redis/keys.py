@@ -18,6 +18,8 @@ FREE = "-"
 RESULT_PREFIX = "celery-task-meta-"
 """Celery's, so that either side reads the other's results."""
 
+GROUP_PREFIX = "celery-taskset-meta-"
+
 
 class Layout:
     """Makes the names of keys.
@@ -33,6 +35,7 @@ class Layout:
         # Celery knows a prefix of results, and so reads those with a hash tag as well.
         tag = f"{{{address.tag}}}" if address.tag else ""
         self._result = f"{address.prefix}{tag}{RESULT_PREFIX}"
+        self._group = f"{address.prefix}{tag}{GROUP_PREFIX}"
 
     def queue(self, name: str) -> QueueKeys:
         """The keys of a queue."""
@@ -45,6 +48,10 @@ class Layout:
     def result(self, task_id: str) -> str:
         """The key of a task's result, and the channel on which it is told."""
         return self._result + task_id
+
+    def parts(self, group: str) -> str:
+        """A hash: what the members of a chord have contributed."""
+        return f"{self._group}{group}.parts"
 
     @property
     def queues(self) -> str:

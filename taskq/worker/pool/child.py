@@ -22,7 +22,7 @@ import msgspec
 
 from taskq import signals
 from taskq.exceptions import SoftTimeLimitExceeded
-from taskq.execution import TaskRunner
+from taskq.execution import Sentence, TaskRunner
 from taskq.message import unpack
 from taskq.worker.pool.coroutines import Driver
 from taskq.worker.pool.packets import LARGE, Receiver, send
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskq.worker")
 
-WorkItem = tuple[int, str, int, bytes]
-"""The pool's number, queue, deliveries, packed message."""
+WorkItem = tuple[int, str, int, bytes, Sentence | None]
+"""The pool's number, queue, deliveries, packed message, and a sentence to tell instead of a run."""
 ONE_REPORT = b"\xdd\x00\x00\x00\x01"
 """The head of an array of one, in MessagePack."""
 MAX_HELD = 64
@@ -139,7 +139,7 @@ class Child:
 
     def _serve(self, item: WorkItem, short: bool) -> bool:
         """Run one task and keep or send its report; False if it has been recalled."""
-        number, queue, deliveries, packed = item
+        number, queue, deliveries, packed, sentence = item
         now = time.monotonic()
         held = self._slot.held_count
         if held and (not short or held >= MAX_HELD or now - self._held_since > MAX_HOLD):
@@ -151,7 +151,10 @@ class Child:
             self._slot.end()
             return False
         message = unpack(packed)
-        report = self._runner.run(number, message, queue, deliveries)
+        if sentence is None:
+            report = self._runner.run(number, message, queue, deliveries)
+        else:
+            report = self._runner.pronounce(number, message, queue, sentence)
         try:
             encoded = _encode(report)
         except Exception as exc:  # a header of a follow-up, for example

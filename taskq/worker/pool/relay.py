@@ -99,6 +99,11 @@ class Relay:
             self._backend.store(call.outcomes)
         elif call.method == "forget":
             self._backend.forget(call.task_ids)
+        elif call.method == "chord_parts":
+            parts = self._backend.chord_parts(call.task_ids[0])
+            return {str(n): Outcome(str(n), "", part) for n, part in parts.items()}
+        elif call.method == "forget_parts":
+            self._backend.forget_parts(call.task_ids[0])
         elif call.method == "fetch":
             return self._backend.fetch(call.task_ids)
         elif call.method == "wait":
@@ -162,6 +167,13 @@ class RelayBackend(Backend):
 
     def forget(self, task_ids: Sequence[str]) -> None:
         self._client.ask("forget", task_ids=list(task_ids))
+
+    def chord_parts(self, group: str) -> dict[int, bytes]:
+        found = self._client.ask("chord_parts", task_ids=[group])
+        return {int(place): outcome.payload for place, outcome in found.items()}
+
+    def forget_parts(self, group: str) -> None:
+        self._client.ask("forget_parts", task_ids=[group])
 
     def cleanup(self) -> int:
         return 0  # the parent does it

@@ -65,9 +65,14 @@ class SoloPool(Pool):
             delivery = job.delivery
             ended: Report | BaseException
             try:
-                ended = self._runner.run(
-                    job.ticket, delivery.message, delivery.queue, delivery.deliveries
-                )
+                if job.verdict is None:
+                    ended = self._runner.run(
+                        job.ticket, delivery.message, delivery.queue, delivery.deliveries
+                    )
+                else:
+                    ended = self._runner.pronounce(
+                        job.ticket, delivery.message, delivery.queue, job.verdict.sentence
+                    )
             except BaseException as exc:  # SystemExit and its like
                 ended = exc
             try:

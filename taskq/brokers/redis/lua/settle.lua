@@ -29,7 +29,9 @@
 --      message, parts                                dead
 --   r  source, id, crashes' key, field, crashed, unused, channel            given back
 --   l  source, id, crashes' key, field, delayed set, seconds as ms, head, message   ... for later
--- parts: number of results, (state, payload)..., number of messages, (as in enqueue)...
+-- parts: number of results, (state, payload)..., number of messages, (as in enqueue)..., number of
+--        chords it is a member of (0 or 1), (their parts' key, members, place, payload, and a
+--        message as in enqueue)
 local group, me, ttl, once_ms, free = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[9]
 local sources, streams, sets = ARGV[6] + 0, ARGV[7] + 0, ARGV[8] + 0
 first_stream = 1 + 2 * sources
@@ -107,6 +109,17 @@ local function parts(at, wanted)
       end
     end
     at = at + 3
+  end
+  count = ARGV[at] + 0
+  at = at + 1
+  for _ = 1, count do
+    if wanted then
+      local parts = KEYS[first_other + ARGV[at]]
+      if add_part(parts, ARGV[at + 2], ARGV[at + 3], ttl) >= ARGV[at + 1] + 0 then
+        enqueue(ARGV[at + 4], ARGV[at + 5], ARGV[at + 6], now, once_ms)
+      end
+    end
+    at = at + 7
   end
   return at
 end

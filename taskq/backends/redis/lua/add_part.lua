@@ -1,0 +1,7 @@
+-- Keeps what a member of a chord contributes; returns how many members have.
+--
+-- KEYS[1]  the chord's parts
+-- ARGV[1]  milliseconds that they are kept; 0 for ever
+-- ARGV[2]  the member's place
+-- ARGV[3]  what it contributes
+return add_part(KEYS[1], ARGV[2], ARGV[3], ARGV[1])
