@@ -207,8 +207,8 @@ class TestCalls:
         assert worker.terminate() == 0
 
 
-@everywhere
 class TestSize:
+    @everywhere
     def test_a_body_of_50_megabytes(self, stage: Stage, worker: WorkerProcess) -> None:
         children = worker.children()
         result = stage.send("length", "x" * (50 << 20))
@@ -220,6 +220,7 @@ class TestSize:
         assert len(stage.send("give", "bytes", 50 << 20).get(timeout=60)) == 50 << 20
         still_works(stage, worker, children)
 
+    @everywhere
     def test_many_of_every_size(self, stage: Stage) -> None:
         """About the sizes at which a packet travels in another way."""
         worker = stage.worker(concurrency=2)
@@ -233,6 +234,7 @@ class TestSize:
         assert [len(result.get(timeout=1)) for result in texts] == sizes
         assert worker.terminate() == 0
 
+    @everywhere
     def test_ends_that_are_hard_to_write_down(self, stage: Stage, worker: WorkerProcess) -> None:
         children = worker.children()
         results = {
@@ -250,6 +252,7 @@ class TestSize:
         assert isinstance(ends["names"], TypeError)
         still_works(stage, worker, children)
 
+    @everywhere
     def test_a_result_that_cannot_be_encoded(self, stage: Stage, worker: WorkerProcess) -> None:
         children = worker.children()
         results = [stage.send("give", what) for what in ("object", "set")]

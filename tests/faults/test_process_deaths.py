@@ -15,8 +15,8 @@ from tests.faults.stage import Stage
 from tests.faults.tracing import traced
 
 
-@everywhere
 class TestChild:
+    @everywhere
     def test_its_task_runs_again_and_the_other_child_goes_on(self, stage: Stage) -> None:
         worker = stage.worker(concurrency=2)
         victim, other = stage.send("hold", "victim"), stage.send("hold", "other")
@@ -51,6 +51,7 @@ class TestChild:
         assert result.state == "FAILURE"
 
     @pytest.mark.parametrize("task", ["die", "leave"])
+    @everywhere
     def test_a_poisonous_task_is_buried_and_the_queue_drains(
         self, make_stage: MakeStage, task: str
     ) -> None:
@@ -126,6 +127,7 @@ class TestChild:
         assert [stage.journal.count("run", "waiting"), stage.journal.count("end")] == [1, 2]
         assert worker.terminate() == 0
 
+    @everywhere
     def test_children_killed_at_random_lose_nothing(self, make_stage: MakeStage) -> None:
         stage = make_stage(broker_lease=60, task_max_crashes=50)
         worker = stage.worker(concurrency=3)

@@ -24,8 +24,8 @@ def stage(make_stage: MakeStage) -> Stage:
     return make_stage(broker_lease=QUICKLY)
 
 
-@everywhere
 class TestWarm:
+    @everywhere
     def test_what_runs_ends_and_what_has_not_begun_goes_to_others_at_once(
         self, stage: Stage
     ) -> None:
@@ -52,6 +52,7 @@ class TestWarm:
         assert stage.journal.count("start") == 1
         assert second.terminate() == 0
 
+    @everywhere
     def test_at_the_deadline_the_rest_goes_back(self, make_stage: MakeStage) -> None:
         stage = make_stage(broker_lease=QUICKLY, worker_shutdown_timeout=0.5)
         first = stage.worker(concurrency=2)
@@ -79,6 +80,7 @@ class TestWarm:
         assert worker.end() == 0
         stage.assert_all_done([result], timeout=1)
 
+    @everywhere
     def test_an_idle_worker_just_ends(self, stage: Stage) -> None:
         worker = stage.worker()
         assert worker.terminate() == 0
@@ -97,6 +99,7 @@ class TestWarm:
         assert stage.journal.count("end") == 2
         assert "Traceback" not in worker.log()
 
+    @everywhere
     def test_under_load_nothing_is_lost_or_runs_twice(self, stage: Stage) -> None:
         results = []
         for _ in range(5):
@@ -246,7 +249,6 @@ class TestStoreAway:
         assert result.state == "PENDING"
 
 
-@everywhere
 class TestSolo:
     """The solo pool runs tasks in the worker's own process, which cannot be killed for them."""
 
