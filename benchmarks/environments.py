@@ -10,9 +10,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import interpreters
+
 _VERSIONS = """
-import importlib.metadata, json, sys
-print(json.dumps({name: importlib.metadata.version(name) for name in sys.argv[1:]}))
+import importlib.metadata, json, platform, sys
+found = {name: importlib.metadata.version(name) for name in sys.argv[1:]}
+print(json.dumps({"Python": platform.python_version(), **found}))
 """
 
 
@@ -24,29 +27,33 @@ class Environment:
         name: Folder name in the cache.
         requirements: What pip installs; empty for the interpreter that runs the benchmark.
         packages: Names whose installed versions are reported.
+        least_python: Oldest Python that they run on. Where the benchmark's own is older, another
+            one that is installed is taken.
     """
 
     name: str
     requirements: tuple[str, ...]
     packages: tuple[str, ...]
+    least_python: tuple[int, int] = (3, 0)
 
     def prepare(self, cache: Path) -> Path:
         """Makes the environment below `cache` unless it is there, and returns its interpreter.
 
         Raises:
+            InterpreterMissing: If no Python is installed that the packages run on.
             RuntimeError: If pip fails, with its output.
         """
         if not self.requirements:
             return Path(sys.executable)
-        version = f"py{sys.version_info.major}.{sys.version_info.minor}"
-        folder = cache / f"{self.name}-{version}"
+        base = interpreters.find(self.least_python)
+        folder = cache / f"{self.name}-py{interpreters.version(base)}"
         cache.mkdir(parents=True, exist_ok=True)
         with (cache / f"{folder.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            self._install(folder)
+            self._install(folder, base)
         return folder / "bin" / "python"
 
-    def _install(self, folder: Path) -> None:
+    def _install(self, folder: Path, base: Path) -> None:
         # Written last: an environment without it was interrupted and is made anew.
         finished = folder / "benchmark-requirements.txt"
         wanted = "\n".join(self.requirements)
@@ -56,7 +63,7 @@ class Environment:
         shutil.rmtree(folder, ignore_errors=True)
         python = str(folder / "bin" / "python")
         pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        for command in ([sys.executable, "-m", "venv", str(folder)], [*pip, *self.requirements]):
+        for command in ([str(base), "-m", "venv", str(folder)], [*pip, *self.requirements]):
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 raise RuntimeError(
@@ -67,7 +74,7 @@ class Environment:
         finished.write_text(wanted)
 
     def versions(self, python: Path) -> dict[str, str]:
-        """Returns the installed version of each of `packages`.
+        """Returns the version of Python and the installed one of each of `packages`.
 
         Raises:
             RuntimeError: If one is not installed.

@@ -19,7 +19,7 @@ class Machine:
         cores: Cores this process may use.
         memory_gib: Installed memory.
         system: Kernel name and release.
-        python: Version of the interpreter, of all environments alike.
+        python: Version of the interpreter that runs the benchmark.
         servers: Versions by name.
         load: Load average of the last minute.
     """

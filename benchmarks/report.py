@@ -37,6 +37,9 @@ def markdown(run: Run) -> str:
         "## Versions",
         "\n".join(f"- {name}: {_versions(run, name)}" for name in run.subjects),
     ]
+    if run.left_out:
+        reasons = "\n".join(f"- {name}: {reason}" for name, reason in run.left_out.items())
+        parts += ["## Left out", reasons]
     if run.failed:
         parts += ["## Failed trials", *(_failure(run, index) for index in range(len(run.failed)))]
     return "\n\n".join(parts) + "\n"

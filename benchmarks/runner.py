@@ -6,11 +6,12 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from benchmarks.catalogue import Subject
 from benchmarks.figures import Figure, Summary, show
+from benchmarks.interpreters import InterpreterMissing
 from benchmarks.machine import Machine
 from benchmarks.measures import Measure, Values
 from benchmarks.plan import Plan
@@ -36,7 +37,11 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Everything a report is made from."""
+    """Everything a report is made from.
+
+    Args:
+        left_out: Why a subject that was asked for is not among `subjects`, by its name.
+    """
 
     machine: Machine
     plan: Plan
@@ -44,6 +49,7 @@ class Run:
     measures: tuple[Measure, ...]
     versions: Mapping[str, Mapping[str, str]]
     trials: tuple[Trial, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def figures(self) -> list[Figure]:
@@ -70,6 +76,7 @@ class Run:
             "machine": self.machine.record(),
             "plan": asdict(self.plan),
             "versions": {name: dict(found) for name, found in self.versions.items()},
+            "left_out": dict(self.left_out),
             "trials": [asdict(trial) for trial in self.trials],
         }
 
@@ -78,7 +85,8 @@ def run(subjects: Sequence[Subject], measures: Sequence[Measure], plan: Plan, ca
     """Measures every subject in every round, with the subjects of a measure side by side.
 
     Neighbours in time see the same machine: what disturbs one round disturbs all subjects alike,
-    and shows as spread instead of as a difference.
+    and shows as spread instead of as a difference. A subject is left out if this machine has no
+    Python that it runs on.
 
     Args:
         subjects: What is measured.
@@ -87,9 +95,10 @@ def run(subjects: Sequence[Subject], measures: Sequence[Measure], plan: Plan, ca
         cache: Folder for the peers' environments.
 
     Raises:
-        RuntimeError: If an environment or a server cannot be made.
+        RuntimeError: If an environment or a server cannot be made, or if no subject is left.
     """
-    pythons = {subject.name: subject.environment.prepare(cache) for subject in subjects}
+    pythons, left_out = _prepare(subjects, cache)
+    subjects = [subject for subject in subjects if subject.name in pythons]
     kinds = {kind for subject in subjects for kind in subject.servers}
     with Servers(kinds) as servers:
         return Run(
@@ -102,7 +111,23 @@ def run(subjects: Sequence[Subject], measures: Sequence[Measure], plan: Plan, ca
                 for subject in subjects
             },
             trials=tuple(_trials(subjects, measures, plan, servers, pythons)),
+            left_out=left_out,
         )
+
+
+def _prepare(subjects: Sequence[Subject], cache: Path) -> tuple[dict[str, Path], dict[str, str]]:
+    """Returns the interpreters by subject, and why the other subjects have none."""
+    pythons: dict[str, Path] = {}
+    left_out: dict[str, str] = {}
+    for subject in subjects:
+        try:
+            pythons[subject.name] = subject.environment.prepare(cache)
+        except InterpreterMissing as missing:
+            left_out[subject.name] = str(missing)
+            print(f"leaving out {subject.name}: {missing}", file=sys.stderr)
+    if not pythons:
+        raise RuntimeError("no subject is left: give --subjects one that runs on this machine")
+    return pythons, left_out
 
 
 def _trials(
