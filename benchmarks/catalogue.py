@@ -71,6 +71,13 @@ _TASKIQ = Environment(
     ("taskiq[uvloop]>=0.11", "taskiq-redis>=1", "hiredis>=3"),
     ("taskiq", "taskiq-redis", "redis"),
 )
+# cauli's worker takes uvloop where it finds it.
+_CAULI = Environment(
+    "cauli",
+    ("cauli>=0.1", "cauli-worker>=0.1", "hiredis>=3", "uvloop>=0.21"),
+    ("cauli", "cauli-worker", "redis", "uvloop"),
+)
+_MAYU = Environment("mayu", ("mayu>=0.2",), ("mayu",), least_python=(3, 13))
 _BARE = Environment(
     "bare-loop", ("redis[hiredis]>=5", "msgspec>=0.19", "uvloop>=0.21"), ("redis", "uvloop")
 )
@@ -126,6 +133,18 @@ from taskiq_redis import ListQueueBroker
 broker = ListQueueBroker("redis://localhost")
 @broker.task
 async def mark(slot): return slot
+"""
+_CAULI_APPLICATION = """
+from cauli import Cauli
+app = Cauli("redis://localhost")
+@app.task
+async def mark(slot): return slot
+"""
+_MAYU_APPLICATION = """
+from mayu import App
+app = App("redis://localhost")
+@app.task
+def mark(slot): return slot
 """
 
 
@@ -282,6 +301,34 @@ SUBJECTS: dict[str, Subject] = {
                 "--max-async-tasks 100 --max-prefetch 100 --log-level WARNING"
             ),
             application=_TASKIQ_APPLICATION,
+        ),
+        Subject(
+            name="cauli",
+            adapter="cauli_adapter",
+            environment=_CAULI,
+            servers=("redis",),
+            broker="{redis}",
+            results="{redis}",
+            # With --ack-flush-ms 0 no result waits up to 2 ms for others to be written with it.
+            worker=(
+                "{bin}/cauli-worker -A {adapter}:app --redis-url {redis} --procs 2 -c 200 "
+                "--batch 64 --ack-flush-ms 0 --log-level warn"
+            ),
+            application=_CAULI_APPLICATION,
+            bulk=True,
+        ),
+        Subject(
+            name="mayu",
+            adapter="mayu_adapter",
+            environment=_MAYU,
+            servers=("redis",),
+            broker="{redis}",
+            results="{redis}",
+            worker=(
+                "{bin}/mayu worker {adapter}:app --mode process --processes 2 "
+                "--prefetch-multiplier 64 --log-level WARNING"
+            ),
+            application=_MAYU_APPLICATION,
         ),
         Subject(
             name="bare-loop",

@@ -74,6 +74,9 @@ class Session:
         self.marks = Marks.create(setup.marks, plan.slots)
         self._worker_command = [word.format(**names) for word in shlex.split(subject.worker)]
         self._environ = {**os.environ, **setup.environ(), "PYTHONPATH": str(CHECKOUT)}
+        # An environment that is activated for the benchmark is not the subject's: cauli's worker
+        # would take its packages from there.
+        self._environ.pop("VIRTUAL_ENV", None)
         self._producer: subprocess.Popen[bytes] | None = None
         self._worker: subprocess.Popen[bytes] | None = None
 
