@@ -11,7 +11,7 @@ import msgspec
 
 from taskq import states
 from taskq.backends.base import Outcome
-from taskq.context import running
+from taskq.context import get_current_app, running
 from taskq.exceptions import TaskQError, TaskRevokedError, TimeoutError
 from taskq.failure import describe, rebuild
 from taskq.serialization import compress, decompress
@@ -185,6 +185,7 @@ class AsyncResult(Generic[R]):
         self._backend = backend
         self._codec = codec
         self._final: dict[str, Any] | None = None
+        self._revoke: Callable[[str, bool, str], None] | None = None
 
     @property
     def task_id(self) -> str:
@@ -370,6 +371,11 @@ class AsyncResult(Generic[R]):
         """Delete the result from the store."""
         self._final = None
         self._backend().forget([self.id])
+
+    def revoke(self, terminate: bool = False, signal: str = "SIGTERM") -> None:
+        """Let no worker run the task; see `taskq.control.Control.revoke`."""
+        revoke = self._revoke or get_current_app().control.revoke
+        revoke(self.id, terminate, signal)
 
     def __repr__(self) -> str:
         return f"<AsyncResult: {self.id}>"

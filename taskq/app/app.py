@@ -14,6 +14,7 @@ from taskq.backends.registry import make_backend
 from taskq.brokers.registry import make_broker
 from taskq.canvas import Signature, chain
 from taskq.chords import make_chord_task
+from taskq.control import Control
 from taskq.eager import run_eagerly
 from taskq.exceptions import ImproperlyConfigured
 from taskq.message import TaskMessage
@@ -283,6 +284,11 @@ class TaskQ(TaskMaker):
             self.conf.task_remote_tracebacks,
         )
 
+    @cached_property
+    def control(self) -> Control:
+        """Steers workers and tasks."""
+        return Control(self)
+
     def AsyncResult(  # noqa: N802 - Celery's name
         self,
         task_id: str,
@@ -290,9 +296,11 @@ class TaskQ(TaskMaker):
         parent: Any = None,
     ) -> AnyResult:
         """The result of a task, by id."""
-        return AsyncResult(
+        result: AnyResult = AsyncResult(
             task_id, lambda: self.backend, lambda: self.result_codec, task_name, parent
         )
+        result._revoke = self.control.revoke
+        return result
 
     def GroupResult(  # noqa: N802 - Celery's name
         self, group_id: str, results: Iterable[AnyResult]

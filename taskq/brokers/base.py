@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
+from taskq.exceptions import ImproperlyConfigured
 from taskq.message import TaskMessage
 
 if TYPE_CHECKING:
@@ -134,6 +135,8 @@ class DeadLetter(msgspec.Struct, frozen=True):
 class Consumer(ABC):
     """One worker's view of its queues.  Use it as an async context manager."""
 
+    _said_nothing = False
+
     @abstractmethod
     async def receive(self, limit: int) -> list[Delivery]:
         """Wait for messages and lease up to `limit` of them, the most urgent first.
@@ -160,6 +163,24 @@ class Consumer(ABC):
         Returns:
             The deliveries whose lease had already been lost.
         """
+
+    async def revocations(self) -> dict[str, str]:
+        """Wait until tasks have been revoked; the first call answers at once.
+
+        Returns:
+            All that are revoked: the signal that ends a task which already runs, by its
+            id; an empty text if it is to go on.
+
+        Raises:
+            OperationalError: the broker cannot be reached; call again later.
+        """
+        # asyncio is imported by those who use it: it doubles the time to import taskq.
+        import asyncio
+
+        if self._said_nothing:
+            await asyncio.Event().wait()  # a broker that cannot revoke never has news
+        self._said_nothing = True
+        return {}
 
     @abstractmethod
     async def close(self) -> None:
@@ -235,6 +256,21 @@ class Broker(ABC):
     @abstractmethod
     def purge_dead(self, ids: Sequence[str] | None = None) -> int:
         """Delete dead letters: these, or all."""
+
+    def revoke(self, task_ids: Sequence[str], expires: float, signal: str = "") -> None:
+        """Let no worker run these tasks: workers are told, and those that start later know.
+
+        Args:
+            task_ids: the tasks.
+            expires: seconds for which that is remembered.
+            signal: the name of the signal that ends those which already run; otherwise they
+                go on.
+
+        Raises:
+            ImproperlyConfigured: this broker cannot.
+            OperationalError: the broker cannot be reached.
+        """
+        raise ImproperlyConfigured(f"{type(self).__name__} cannot revoke tasks")
 
     @abstractmethod
     def consumer(self, queues: Sequence[Queue], *, lease: float, backend: Backend) -> Consumer:

@@ -101,6 +101,7 @@ class MemoryBroker(Broker):
         self._numbers = itertools.count(1)
         self._leased: dict[int, _Entry] = {}
         self._consumers: list[MemoryConsumer] = []
+        self._revoked: dict[str, tuple[float, str]] = {}
 
     def publish(self, messages: Sequence[TaskMessage]) -> None:
         with self._lock:
@@ -220,6 +221,21 @@ class MemoryBroker(Broker):
             keys = list(self._dead) if ids is None else ids
             return sum(self._dead.pop(key, None) is not None for key in keys)
 
+    def revoke(self, task_ids: Sequence[str], expires: float, signal: str = "") -> None:
+        with self._lock:
+            end = time.time() + expires
+            self._revoked.update((task_id, (end, signal)) for task_id in task_ids)
+        for consumer in list(self._consumers):
+            consumer.wake(revoked=True)
+
+    def revoked(self) -> dict[str, str]:
+        """What is revoked, and the signal for what runs."""
+        now = time.time()
+        with self._lock:
+            for task_id in [key for key, (end, _) in self._revoked.items() if end <= now]:
+                del self._revoked[task_id]
+            return {task_id: signal for task_id, (_, signal) in self._revoked.items()}
+
     def consumer(self, queues: Sequence[Queue], *, lease: float, backend: Backend) -> Consumer:
         shared = backend if isinstance(backend, MemoryBackend) else None
         consumer = MemoryConsumer(self, queues, lease, shared)
@@ -251,12 +267,14 @@ class MemoryConsumer(Consumer):
         self._backend = backend
         self._owner = next(broker._numbers)
         self._woken = asyncio.Event()
+        self._revoked = asyncio.Event()
+        self._revoked.set()
         self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
 
-    def wake(self) -> None:
-        """Look again for messages; called from any thread."""
+    def wake(self, revoked: bool = False) -> None:
+        """Look again, for messages or for what is revoked; called from any thread."""
         try:
-            self._loop.call_soon_threadsafe(self._woken.set)
+            self._loop.call_soon_threadsafe((self._revoked if revoked else self._woken).set)
         except RuntimeError:
             pass  # its event loop has been closed without closing the consumer
 
@@ -406,6 +424,11 @@ class MemoryConsumer(Consumer):
                 else:
                     entry.until = until
         return lost
+
+    async def revocations(self) -> dict[str, str]:
+        await self._revoked.wait()
+        self._revoked.clear()
+        return self._broker.revoked()
 
     async def close(self) -> None:
         broker = self._broker

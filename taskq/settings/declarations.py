@@ -264,6 +264,9 @@ class Declarations:
         "Messages that a worker holds for each task it can run at a time. 0 sets no limit.",
         minimum=0,
     )
+    worker_revoke_expires: Seconds = setting(
+        10800.0, "Seconds for which a revoked task is remembered.", minimum=0
+    )
     worker_shutdown_timeout: Seconds | None = setting(
         None,
         "Seconds that running tasks have to finish after TERM; what is left is put back. None "

@@ -96,6 +96,11 @@ CREATE TABLE chord_parts (
     PRIMARY KEY (group_id, place)
 ) WITHOUT ROWID;
 CREATE INDEX chord_parts_expires ON chord_parts (expires) WHERE expires > 0;
+CREATE TABLE revoked (
+    task_id TEXT PRIMARY KEY,
+    expires REAL NOT NULL,
+    signal TEXT NOT NULL
+) WITHOUT ROWID;
 """,
 }
 

@@ -35,6 +35,9 @@ class Admission:
         fates: writes the outcomes of those that are not let in.
         time_limit: the worker's hard limit in seconds, for tasks without one.
         soft_time_limit: its soft limit.
+
+    Attributes:
+        revoked: the ids of revoked tasks, each with the signal for one that runs.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Admission:
         self._hard = conf.task_time_limit if time_limit is None else time_limit
         self._soft = conf.task_soft_time_limit if soft_time_limit is None else soft_time_limit
         self._next_ticket = 1
+        self.revoked: Mapping[str, str] = {}
 
     def judge(self, delivery: Delivery) -> Job | Settlement:
         """A job to run, or to tell the end of, or the settlement of what must not be read."""
@@ -80,6 +84,8 @@ class Admission:
             expires, (hard, soft) = _expiry(headers), _limits(headers)
         except InvalidTaskError as exc:
             return self._ended(delivery, task, self._fates.bury(delivery, exc))
+        if self.revoked and message.id in self.revoked:
+            return self._ended(delivery, task, self.revoke(task, delivery))
         if expires is not None and expires <= time.time():
             signals.task_revoked.send(
                 task, request=message, terminated=False, signum=None, expired=True
@@ -91,6 +97,15 @@ class Admission:
         job.soft_limit = soft or task.soft_time_limit or self._soft
         job.early = not (self._acks_late if task.acks_late is None else task.acks_late)
         return job
+
+    def revoke(self, task: Task[..., Any], delivery: Delivery, terminated: bool = False) -> Verdict:
+        """The end of a task that is not to be run any more, or has been ended while it ran."""
+        signal = self.revoked.get(delivery.message.id) if terminated else None
+        signals.task_revoked.send(
+            task, request=delivery.message, terminated=terminated, signum=signal, expired=False
+        )
+        how = "terminated" if terminated else "revoked"
+        return self._fates.drop(delivery, TaskRevokedError(how), how)
 
     def _job(self, delivery: Delivery, task: Task[..., Any]) -> Job:
         job = Job(self._next_ticket, delivery, task)

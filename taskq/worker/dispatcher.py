@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from taskq import signals
@@ -59,6 +59,7 @@ class Dispatcher:
         self._backlog = Backlog()
         self._jobs: dict[int, Job] = {}
         self._changed = asyncio.Event()
+        self._knows_revoked = asyncio.Event()
         self._running = 0
         self._early = 0
         self._aborted = False
@@ -85,6 +86,9 @@ class Dispatcher:
                 await self._changed.wait()
                 continue
             try:
+                if not self._knows_revoked.is_set():  # nothing is run that must not be
+                    self.revoke(await self._consumer.revocations())
+                    self._knows_revoked.set()
                 deliveries = await self._consumer.receive(min(room, _FETCH))
             except (OperationalError, BackendError) as exc:
                 if not away:
@@ -168,13 +172,18 @@ class Dispatcher:
     def lost(self, job: Job, loss: Loss, detail: str) -> None:
         """The pool has no report, and never will."""
         self._running -= 1
-        self._end(job, self._fates.of_loss(job, loss, detail))
+        if job.terminated and loss is Loss.CRASHED:
+            self._end(job, self._admission.revoke(job.task, job.delivery, terminated=True))
+        else:
+            self._end(job, self._fates.of_loss(job, loss, detail))
 
     def _end(self, job: Job, end: Settlement | Verdict) -> None:
         """Settle a job that has no report; first let the pool tell whoever must know."""
         if isinstance(end, Settlement):
             self._settler.add(end, job)
-        elif self._aborted:
+            return
+        end.settlement.acknowledged = job.acknowledged
+        if self._aborted:
             self._settler.add(end.settlement, job)
         else:
             job.verdict, job.early = end, False
@@ -202,6 +211,32 @@ class Dispatcher:
                 count += 1
         self._window.note(count)
         self._changed.set()
+        self.has_room()
+
+    # Revoked tasks
+
+    async def keep_revoked(self) -> None:
+        """Learn which tasks are revoked from now on, until cancelled."""
+        await self._knows_revoked.wait()
+        while True:
+            try:
+                self.revoke(await self._consumer.revocations())
+            except OperationalError as exc:  # fetching fails as well, and tells
+                logger.debug("cannot learn which tasks are revoked: %s", exc)
+                await asyncio.sleep(_PAUSE)
+
+    def revoke(self, revoked: Mapping[str, str]) -> None:
+        """Run none of these tasks; end those that run, where a signal says so."""
+        self._admission.revoked = revoked
+        if not revoked:
+            return
+        for job in list(self._jobs.values()):
+            if job.verdict is not None or job.id not in revoked:
+                continue
+            if self._backlog.remove(job):
+                self._end(job, self._admission.revoke(job.task, job.delivery))
+            elif revoked[job.id] and not job.terminated:
+                job.terminated = self._pool.terminate(job)
         self.has_room()
 
     # Leases

@@ -41,6 +41,7 @@ class Job(msgspec.Struct, eq=False, gc=False):
         early: acknowledge it just before it starts.
         acknowledged: it has been.
         timed_out: its process is being killed because of the hard limit.
+        terminated: its process is being killed because it was revoked.
         warned: seconds into its run when it was last told of its soft limit; 0 is not yet.
         verdict: it has ended without a report, and is only to be told to whoever must know.
     """
@@ -53,6 +54,7 @@ class Job(msgspec.Struct, eq=False, gc=False):
     early: bool = False
     acknowledged: bool = False
     timed_out: bool = False
+    terminated: bool = False
     warned: float = 0.0
     verdict: Verdict | None = None
 

@@ -218,6 +218,7 @@ class Worker:
                 "fetch": dispatcher.fetch(),
                 "settle": settler.run(),
                 "leases": dispatcher.keep_leases(lease),
+                "revoked": dispatcher.keep_revoked(),
                 "cleanup": self._keep_clean(),
             }
             return await self._serve(services, dispatcher, pool, consumer)
@@ -256,7 +257,7 @@ class Worker:
         # 5. All of that is written; leases are kept until it is.
         status = await self._write_out(dispatcher, tasks)
         # 6. Only now the consumer closes, and the processes end.
-        for name in ("leases", "settle", "cleanup"):
+        for name in ("leases", "revoked", "settle", "cleanup"):
             await _cancel(tasks.pop(name))
         broken.cancel()
         try:

@@ -49,6 +49,9 @@ class Consumer:
         self.lost: list[Delivery] = []
         self.away = 0
 
+    async def revocations(self) -> dict[str, str]:
+        return {}
+
     async def receive(self, limit: int) -> list[Delivery]:
         self.limits.append(limit)
         found = await self.waiting.get()
@@ -189,6 +192,35 @@ def test_losses_are_settled(app: TaskQ) -> None:
     (settlement,) = bench.write()
     assert (settlement.fate, settlement.crashed) == (Fate.REQUEUE, True)
     assert bench.dispatcher.in_flight == 0
+
+
+# Revoked
+
+
+def test_what_waits_and_is_revoked_is_not_run(app: TaskQ) -> None:
+    bench = Bench(app, size=1)
+    bench.admit("a", task_id="1")
+    bench.admit("a", task_id="2")
+    (running,) = bench.pool.jobs
+    bench.dispatcher.revoke({"2": "", "unknown": "", "1": ""})
+    assert bench.pool.jobs == [running], "the pool is full"
+    bench.finish(running)
+    (job,) = bench.pool.jobs
+    assert job.verdict is not None
+    bench.dispatcher.finished(job, Report(job.ticket, Fate.DONE, "REVOKED"))
+    done, revoked = bench.write()
+    assert done.outcome is None
+    assert revoked.outcome is not None
+    assert (revoked.fate, revoked.outcome.state) == (Fate.DONE, "REVOKED")
+
+
+def test_what_comes_after_it_was_revoked_is_not_run(app: TaskQ) -> None:
+    bench = Bench(app)
+    bench.dispatcher.revoke({"1": "SIGTERM"})
+    bench.admit("a", task_id="1")
+    (job,) = bench.pool.jobs
+    assert job.verdict is not None
+    assert job.verdict.sentence.error == "TaskRevokedError"
 
 
 # The same message once more

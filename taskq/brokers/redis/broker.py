@@ -249,6 +249,21 @@ class RedisBroker(Broker):
             found += [fields[1] for _, fields in entries]
         return found
 
+    def revoke(self, task_ids: Sequence[str], expires: float, signal: str = "") -> None:
+        key, channel = self.layout.revoked, self.layout.topic("revoked")
+        now = time.time()
+        members = [
+            word
+            for task_id in task_ids
+            for word in (int((now + expires) * 1000), f"{task_id} {signal}")
+        ]
+        if members:
+            self.store.calls(
+                command(key, "ZADD", key, *members),
+                command(key, "ZREMRANGEBYSCORE", key, "-inf", int(now * 1000)),
+                command(key, "PUBLISH", channel, ""),
+            )
+
     # Pausing
 
     def pause(self, queue: str) -> None:

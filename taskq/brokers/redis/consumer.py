@@ -12,6 +12,7 @@ import asyncio
 import logging
 import os
 import secrets
+import time
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,8 @@ _IDLE = 1.0
 _QUIET = 0.0003
 """Seconds of waiting after which a message has come by itself, with no others about."""
 _FETCH = 1000
+_REVOKED_POLL = 5.0
+"""Seconds after which it is looked for revoked tasks without having been told."""
 _EXTEND = 500
 _SETTLE = 256
 _GIVE_BACK = 500
@@ -78,6 +81,8 @@ class RedisConsumer(Consumer):
         self._loop = asyncio.get_running_loop()
         self._wakeups = WakeUps(self._client, [k.wake for lane in self._lanes for k in lane.queues])
         self._asked = self._loop.time()
+        self._revoked = WakeUps(self._client, [self._layout.topic("revoked")])
+        self._know_revoked = False
         self._next_sweep = 0.0
         self._swept = False
         self._quiet = False
@@ -331,10 +336,28 @@ class RedisConsumer(Consumer):
             lost += [part[place] for place in places]
         return lost
 
+    # Revoked tasks
+
+    async def revocations(self) -> dict[str, str]:
+        await self._revoked.start()
+        if self._know_revoked:
+            timer = self._loop.call_later(_REVOKED_POLL, self._revoked.tell)
+            try:
+                await self._revoked.wait()
+            finally:
+                timer.cancel()
+        self._revoked.clear()
+        key, now = self._layout.revoked, int(time.time() * 1000)
+        members = await self._client.call(command(key, "ZRANGEBYSCORE", key, now, "+inf"))
+        self._know_revoked = True
+        # A revocation with a signal comes after the one without, and wins.
+        return dict(sorted(member.decode().split(" ") for member in members))
+
     # The end
 
     async def close(self) -> None:
         await self._wakeups.close()
+        await self._revoked.close()
         try:
             for lane in self._lanes:
                 if lane.reading is not None:

@@ -129,6 +129,16 @@ class SqliteBroker(Broker):
                 "DELETE FROM dead_letters WHERE id = ?", [(key,) for key in ids]
             ).rowcount
 
+    def revoke(self, task_ids: Sequence[str], expires: float, signal: str = "") -> None:
+        now = time.time()
+        with self.database.write() as connection:
+            connection.execute("DELETE FROM revoked WHERE expires <= ?", (now,))
+            connection.executemany(
+                "INSERT OR REPLACE INTO revoked (task_id, expires, signal) VALUES (?, ?, ?)",
+                [(task_id, now + expires, signal) for task_id in task_ids],
+            )
+        self.database.wakeups.send("revoked")
+
     def consumer(self, queues: Sequence[Queue], *, lease: float, backend: Backend) -> Consumer:
         # Imported here because it needs asyncio, which producers need not load.
         from taskq.brokers.sqlite.consumer import SqliteConsumer

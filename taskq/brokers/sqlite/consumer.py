@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from taskq.backends.sqlite import SqliteBackend
     from taskq.routing import Queue
 
+_REVOKED_POLL = 5.0
+"""Seconds after which it is looked for revoked tasks without having been told."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -60,6 +62,7 @@ class SqliteConsumer(Consumer):
         self._hints = 0
         self._woken = asyncio.Event()
         self._listener: Listener | None = None
+        self._revoked: Listener | None = None
         self._loop = asyncio.get_running_loop()
 
     async def receive(self, limit: int) -> list[Delivery]:
@@ -238,7 +241,34 @@ class SqliteConsumer(Consumer):
                 kept.update(seq for (seq,) in rows.fetchall())
         return [delivery for delivery in deliveries if delivery.tag not in kept]
 
+    async def revocations(self) -> dict[str, str]:
+        if self._revoked is None:
+            self._revoked = self._database.wakeups.listener("revoked")
+            return await self._run(self._read_revoked)
+        told = asyncio.Event()
+        self._loop.add_reader(self._revoked.fileno(), told.set)
+        try:
+            # A datagram can be lost: look now and then.
+            await asyncio.wait_for(told.wait(), _REVOKED_POLL)
+        except TimeoutError:
+            pass
+        finally:
+            self._loop.remove_reader(self._revoked.fileno())
+        self._revoked.drain()
+        return await self._run(self._read_revoked)
+
+    def _read_revoked(self) -> dict[str, str]:
+        with self._database.read() as connection:
+            return dict(
+                connection.execute(
+                    "SELECT task_id, signal FROM revoked WHERE expires > ?", (time.time(),)
+                ).fetchall()
+            )
+
     async def close(self) -> None:
+        if self._revoked is not None:
+            self._revoked.close()
+            self._revoked = None
         if self._listener is not None:
             self._loop.remove_reader(self._listener.fileno())
             self._listener.close()

@@ -58,6 +58,11 @@ class Layout:
         """A hash: the names of all queues that are declared or were published to."""
         return f"{self._prefix}{self._tagged}queues"
 
+    @property
+    def revoked(self) -> str:
+        """A sorted set: ids of revoked tasks with a signal, by when that is forgotten."""
+        return f"{self._prefix}{self._tagged}revoked"
+
     def exchange(self, name: str) -> str:
         """A hash: an exchange's bindings."""
         return f"{self._prefix}{self._tagged}exchange:{name}"

@@ -63,6 +63,14 @@ class Pool(ABC):
             How many were taken; the rest must be offered again on `PoolEvents.has_room`.
         """
 
+    def terminate(self, job: Job) -> bool:
+        """End a job that runs; `PoolEvents.lost` tells when it has ended.
+
+        Returns:
+            Whether it runs and is ended.
+        """
+        return False
+
     @abstractmethod
     def abort(self) -> None:
         """Stop everything at once; what was taken is reported as lost and unstarted."""

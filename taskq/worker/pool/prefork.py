@@ -292,6 +292,16 @@ class PreforkPool(Pool):
             job.timed_out = child.killed = True
             child.signal(signal.SIGKILL)
 
+    def terminate(self, job: Job) -> bool:
+        for child in self._children.values():
+            entry = self._jobs.get(child.slot.number)
+            if entry is not None and entry[0] is job and not child.killed:
+                logger.warning("Task %s is terminated", job.label)
+                job.terminated = child.killed = True
+                child.signal(signal.SIGKILL)
+                return True
+        return False
+
     # The children's ends
 
     def _on_news(self) -> None:
@@ -357,6 +367,8 @@ class PreforkPool(Pool):
                 self._events.lost(job, Loss.UNSTARTED, detail)
             elif job.timed_out:
                 self._events.lost(job, Loss.TIMED_OUT, detail)
+            elif job.terminated:
+                self._events.lost(job, Loss.CRASHED, detail)
             elif child.killed:  # killed for the task before: this one is not to blame
                 self._events.lost(job, Loss.UNSTARTED, detail)
             else:
