@@ -15,7 +15,9 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+# A program's own folder comes first, where tests/typing hides the standard library's typing.
+HERE = Path(__file__).resolve().parent
+sys.path[:] = [str(HERE.parent), *(place for place in sys.path if place != str(HERE))]
 
 from tests.servers import MissingServerError, rabbitmq_binary, redis_binary
 
