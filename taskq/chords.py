@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from taskq import states
-from taskq.backends.base import Outcome
-from taskq.canvas import Signature, chain
+from taskq.backends.base import ChordPart, Outcome
 from taskq.canvas.chord import CHORD_TASK
-from taskq.canvas.signature import as_list
 from taskq.exceptions import ChordError
+from taskq.execution import Sentence, TaskRunner
 from taskq.failure import ExceptionInfo, rebuild
+from taskq.follow_ups import FollowUps
 from taskq.message import TaskMessage
-from taskq.producer import known_options
 from taskq.task import Task
 
 logger = logging.getLogger("taskq.task")
@@ -50,43 +49,40 @@ class _ChordTask(Task[..., None]):
         if failed:
             self._tell_failure(group, body, failed[0])
         else:
-            self._send_body(group, body, [document["result"] for document in documents])
+            results = [document["result"] for document in documents]
+            self.app.producer.publish(self._messages(group, body, (results,)))
         backend.forget_parts(group)
 
-    def _send_body(self, group: str, body: Mapping[str, Any], results: list[Any]) -> None:
-        self.app.producer.publish([self._message(group, "body", body, (results,))])
+    def _messages(
+        self, group: str, body: Mapping[str, Any], args: tuple[Any, ...]
+    ) -> list[TaskMessage]:
+        return FollowUps(self.app).of_chord(self.request, group, body, args)
 
     def _tell_failure(self, group: str, body: Mapping[str, Any], member: Mapping[str, Any]) -> None:
+        """The body fails as if it had been sent: to its errbacks, its chain and its own chord."""
         cause = member["result"]
         what = rebuild(dict(cause)) if isinstance(cause, Mapping) else cause
         error = ChordError(f"Dependency {member['task_id']} raised {what!r}")
-        body_id = (body.get("options") or {}).get("task_id")
-        info = ExceptionInfo(error)
-        errbacks = as_list((body.get("options") or {}).get("link_error"))
-        messages = [
-            self._message(group, f"errback-{number}", errback, (body_id,))
-            for number, errback in enumerate(errbacks)
-        ]
+        traceback = ExceptionInfo(error).traceback
+        sentence = Sentence(states.FAILURE, "ChordError", str(error))
+        app, runner = self.app, TaskRunner(self.app)
+        messages: list[TaskMessage] = []
+        outcomes: list[Outcome] = []
+        parts: list[ChordPart] = []
+        for message in self._messages(group, body, ()):
+            report = runner.pronounce(0, message, self.request.queue, sentence)
+            messages += report.follow_ups
+            outcome = app.result_codec.encode(
+                message.id, states.FAILURE, error, traceback, message.headers
+            )
+            outcomes += [outcome, *report.never_run]
+            if report.part is not None:
+                parts.append(report.part)
         if messages:
-            self.app.producer.publish(messages)
-        if body_id:
-            outcome = self.app.result_codec.encode(body_id, states.FAILURE, error, info.traceback)
-            self.app.backend.store([outcome])
-
-    def _message(
-        self, group: str, step: str, document: Mapping[str, Any], args: tuple[Any, ...]
-    ) -> TaskMessage:
-        signature = Signature.from_dict(document, self.app)
-        if isinstance(signature, chain):
-            signature, _ = signature.call(args)
-            args = ()
-        all_args, kwargs, merged = signature.merge(args)
-        options = known_options(merged)
-        options["once"] = f"{group}:{step}"
-        options.setdefault("root_id", self.request.root_id)
-        options.setdefault("parent_id", self.request.id)
-        task = self.app.tasks.get(signature.task)
-        return self.app.producer.build(signature.task, all_args, kwargs, options, task)
+            app.producer.publish(messages)
+        app.backend.store(outcomes)
+        if parts and (complete := app.backend.add_parts(parts)):
+            app.producer.publish([part.done for part in complete])
 
 
 def make_chord_task() -> Task[..., None]:

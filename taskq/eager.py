@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from taskq import states
-from taskq.canvas.signature import Signature
-from taskq.execution import TaskRunner
+from taskq.brokers.base import Fate
+from taskq.canvas import Signature, chain
+from taskq.execution import Report, TaskRunner
+from taskq.failure import ExceptionInfo
+from taskq.follow_ups import FollowUps
 from taskq.request import Request
 from taskq.result import EagerResult
 
@@ -59,6 +62,31 @@ def run_eagerly(
         for callback in request.callbacks or ():
             Signature.from_dict(callback, app).apply((value,))
     return EagerResult(message.id, value, report.state, report.traceback, task.name)
+
+
+def fail_eagerly(
+    app: TaskQ, signature: Signature, error: Exception, throw: bool | None
+) -> EagerResult[Any]:
+    """End a task here that cannot run, and tell its errbacks.
+
+    Args:
+        app: whose task it is.
+        signature: the task, or a chain whose first step it is.
+        error: why it cannot run.
+        throw: raise the error; the setting ``task_eager_propagates`` by default.
+    """
+    first = signature.steps()[0] if isinstance(signature, chain) else signature
+    options = first["options"]
+    message = app.producer.build(first.task, (), {}, {"task_id": options.get("task_id")})
+    embed = _listed({"errbacks": options.get("link_error")})
+    report = Report(0, Fate.DONE, states.FAILURE)
+    request = Request(message, embed=embed, is_eager=True)
+    info = ExceptionInfo(error)
+    FollowUps(app).tell_failure(report, request, error, info)
+    if app.conf.task_eager_propagates if throw is None else throw:
+        raise error
+    last = signature.result()
+    return EagerResult(last.id, error, states.FAILURE, info.traceback, first.task)
 
 
 def _listed(embed: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -160,7 +160,7 @@ class TaskRunner:
         )
 
     def refuse(self, ticket: int, message: TaskMessage, exc: Exception) -> Report:
-        """The report of a message that cannot be read, or whose own report cannot be sent."""
+        """The report of a message that cannot be read."""
         info = ExceptionInfo(exc)
         return Report(
             ticket,
@@ -172,6 +172,19 @@ class TaskRunner:
             text=safe_repr(exc),
             reason=f"{type(exc).__name__}: {exc}",
         )
+
+    def withdraw(self, ticket: int, message: TaskMessage, queue: str, exc: Exception) -> Report:
+        """The report of a message whose own report cannot be sent; its chord still counts it."""
+        report = self.refuse(ticket, message, exc)
+        try:
+            request = self._open(message, queue, 1)
+            report.never_run = self._follow_ups.never_run(
+                request, exc, ExceptionInfo(exc).traceback
+            )
+            report.part = self._follow_ups.part(request, states.FAILURE, exc)
+        except Exception:
+            logger.debug("%s has nobody to tell", message.id, exc_info=True)
+        return report
 
     def pronounce(
         self, ticket: int, message: TaskMessage, queue: str, sentence: Sentence

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from taskq import states
@@ -64,10 +64,10 @@ class FollowUps:
             rest: the steps after it, in reverse.
         """
         signature = Signature.from_dict(document, self._app)
-        if isinstance(signature, group) and rest:  # as documents from elsewhere may have it
-            signature, rest = chord(signature, chain(*reversed(rest))), None
-        if isinstance(signature, chord) and rest:
-            signature, rest = signature.followed_by(list(reversed(rest))), None
+        if signature.subtask_type is not None and rest:
+            signature, rest = chain(signature, *reversed(rest), app=self._app), None
+        if isinstance(signature, chain):
+            signature = signature.begins_with_many({}) or signature
         if isinstance(signature, group | chord):
             return self._members(request, step, signature, args)
         if isinstance(signature, chain):
@@ -76,7 +76,7 @@ class FollowUps:
         return [self._message(request, step, signature, args, rest)]
 
     def _members(
-        self, request: Request, step: str, signature: Signature, args: tuple[Any, ...]
+        self, request: Request, step: str, signature: group | chord, args: tuple[Any, ...]
     ) -> list[TaskMessage]:
         """The messages of a group or a chord, the same for every execution of what it follows."""
         group_id = step_id(request.id or "", step)
@@ -85,12 +85,29 @@ class FollowUps:
             if not calls:
                 return self._step(request, step, body, ([],))
         else:
-            assert isinstance(signature, group)
-            calls = signature.calls(args)
-        messages = []
-        for number, call in enumerate(calls):
-            member = call.call()[0] if isinstance(call, chain) else call
-            messages.append(self._message(request, f"{step}-{number}", member, ()))
+            calls = signature.calls(args, options={"group_id": signature.id or group_id})
+        plain = [
+            part for call in calls for part in (call.plan()[0] if call.subtask_type else [call])
+        ]
+        return [
+            self._message(request, f"{step}-{number}", call, ())
+            for number, call in enumerate(plain)
+        ]
+
+    def of_chord(
+        self, request: Request, header: str, body: Mapping[str, Any], args: tuple[Any, ...]
+    ) -> list[TaskMessage]:
+        """The messages of a chord's body, accepted once however often they are sent.
+
+        Args:
+            request: the task that sends them.
+            header: the id of the chord's header.
+            body: the body's signature.
+            args: what the body is given.
+        """
+        messages = self._step(request, "body", body, args)
+        for number, message in enumerate(messages):
+            message.once = f"{header}:body-{number}"
         return messages
 
     def _message(
@@ -150,8 +167,8 @@ class FollowUps:
     def never_run(self, request: Request, exc: BaseException, traceback: str) -> list[Outcome]:
         """Whoever waits for a later step of the chain gets the error of this one, as in Celery."""
         codec = self._app.result_codec
-        ids = [step.get("options", {}).get("task_id") for step in request.chain or ()]
-        return [codec.encode(key, states.FAILURE, exc, traceback) for key in ids if key]
+        ids = [key for step in request.chain or () for key in _result_ids(step)]
+        return [codec.encode(key, states.FAILURE, exc, traceback) for key in ids]
 
     def of_failure(
         self, request: Request, exc: BaseException, info: ExceptionInfo
@@ -192,6 +209,21 @@ def check_steps(embed: dict[str, Any]) -> None:
             continue
         if type(steps) is not list or not (name == "errbacks" or all(map(_is_signature, steps))):
             raise TypeError(f"{name} must be a list of signatures")
+
+
+def _result_ids(document: Mapping[str, Any]) -> Iterator[str]:
+    """The ids of the results that a signature would have had."""
+    inner = document.get("kwargs") or {}
+    kind = document.get("subtask_type")
+    if kind == "group":
+        for member in inner["tasks"]:
+            yield from _result_ids(member)
+    elif kind == "chain":
+        yield from _result_ids(inner["tasks"][-1])
+    elif kind == "chord" and inner["body"]["subtask_type"]:
+        yield from _result_ids(inner["body"])
+    elif task_id := (document.get("options") or {}).get("task_id"):
+        yield task_id
 
 
 def _is_signature(step: Any) -> bool:

@@ -519,11 +519,13 @@ class GroupResult(ResultSet[R]):
     Args:
         id: the group's id.
         results: its members' results, in order.
+        parent: the result of the step before, if the group ends a chain.
     """
 
-    def __init__(self, id: str, results: Iterable[AsyncResult[R]] = ()) -> None:
+    def __init__(self, id: str, results: Iterable[AsyncResult[R]] = (), parent: Any = None) -> None:
         super().__init__(results)
         self.id = id
+        self.parent = parent
 
     @property
     def children(self) -> list[AsyncResult[R]]:

@@ -12,10 +12,10 @@ from taskq import context, signals
 from taskq.app.tasks import AnyTask, TaskMaker
 from taskq.backends.registry import make_backend
 from taskq.brokers.registry import make_broker
-from taskq.canvas import Signature, chain
+from taskq.canvas import Signature
 from taskq.chords import make_chord_task
 from taskq.control import Control
-from taskq.eager import run_eagerly
+from taskq.eager import fail_eagerly, run_eagerly
 from taskq.exceptions import ImproperlyConfigured
 from taskq.message import TaskMessage
 from taskq.producer import CallOptions, Producer, time_zone
@@ -184,7 +184,7 @@ class TaskQ(TaskMaker):
         """Send many tasks in one round trip.
 
         Args:
-            signatures: the calls, of whatever tasks; chains are welcome.
+            signatures: the calls, of whatever tasks; chains, groups and chords are welcome.
             options: added to each of them.
 
         Raises:
@@ -193,9 +193,8 @@ class TaskQ(TaskMaker):
         if self.conf.task_always_eager:
             return [signature.apply_async(**options) for signature in signatures]
         calls = [self._many(signature, options) for signature in signatures]
-        self.producer.publish(
-            [message for message, _ in calls], options.get("retry"), options.get("retry_policy")
-        )
+        messages = [message for each, _ in calls for message in each]
+        self.producer.publish(messages, options.get("retry"), options.get("retry_policy"))
         return [result for _, result in calls]
 
     async def asend_many(
@@ -205,18 +204,19 @@ class TaskQ(TaskMaker):
         if self.conf.task_always_eager:
             return [await signature.aapply_async(**options) for signature in signatures]
         calls = [self._many(signature, options) for signature in signatures]
-        await self.producer.apublish(
-            [message for message, _ in calls], options.get("retry"), options.get("retry_policy")
-        )
+        messages = [message for each, _ in calls for message in each]
+        await self.producer.apublish(messages, options.get("retry"), options.get("retry_policy"))
         return [result for _, result in calls]
 
-    def _many(self, signature: Signature, options: CallOptions) -> tuple[TaskMessage, AnyResult]:
-        ids: list[str] = []
-        if isinstance(signature, chain):
-            signature, ids = signature.call(options=options)
+    def _many(
+        self, signature: Signature, options: CallOptions
+    ) -> tuple[list[TaskMessage], AnyResult]:
+        if signature.subtask_type is not None:
+            calls, result = signature.plan(options=options)
+            return [self._message(c.task, c.args, c.kwargs, c["options"]) for c in calls], result
         args, kwargs, merged = signature.merge(options=options)
         message = self._message(signature.task, args, kwargs, merged)  # type: ignore[arg-type]
-        return message, self.result_chain(ids) if ids else self._sent(message, options)
+        return [message], self._sent(message, options)
 
     def _message(
         self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
@@ -257,6 +257,12 @@ class TaskQ(TaskMaker):
     ) -> EagerResult[Any]:
         """Run a task here and now; see `Task.apply`."""
         return run_eagerly(self, task, args, kwargs, throw, options)
+
+    def fail_eagerly(
+        self, signature: Signature, error: Exception, throw: bool | None
+    ) -> EagerResult[Any]:
+        """End a task here that cannot run, and tell its errbacks."""
+        return fail_eagerly(self, signature, error, throw)
 
     # Broker and results
 
@@ -303,10 +309,10 @@ class TaskQ(TaskMaker):
         return result
 
     def GroupResult(  # noqa: N802 - Celery's name
-        self, group_id: str, results: Iterable[AnyResult]
+        self, group_id: str, results: Iterable[AnyResult], parent: Any = None
     ) -> GroupResult[Any]:
         """The results of a group."""
-        return GroupResult(group_id, results)
+        return GroupResult(group_id, results, parent)
 
     def result_chain(self, ids: Sequence[str]) -> AnyResult:
         """The last of these tasks' results, each the parent of the next."""

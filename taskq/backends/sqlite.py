@@ -165,8 +165,12 @@ class SqliteBackend(Backend):
 
     def cleanup(self) -> int:
         with self.database.write() as connection:
+            # A chord's parts live as long as the newest of them.
+            now = int(time.time())
             connection.execute(
-                "DELETE FROM chord_parts WHERE expires > 0 AND expires <= ?", (int(time.time()),)
+                "DELETE FROM chord_parts WHERE expires > 0 AND expires <= ? AND group_id NOT IN"
+                " (SELECT group_id FROM chord_parts WHERE expires > ?)",
+                (now, now),
             )
         deleted = 0
         while True:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from taskq.canvas.signature import Signature, as_list
-from taskq.message import new_id
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
@@ -89,10 +88,10 @@ class chain(Signature):  # noqa: N801 - the field's name for it
         Raises:
             ValueError: the chain is empty.
         """
-        steps = self.steps(options)
+        steps = [step.frozen() for step in self.steps(options)]
         if not steps:
             raise ValueError("a chain without tasks cannot be sent")
-        ids = [step["options"].setdefault("task_id", new_id()) for step in steps]
+        ids = [str(step.id) for step in steps]
         first = steps[0]
         first["args"], first["kwargs"], _ = first.merge(args, kwargs)
         # Protocol 2 keeps what follows in reverse, so that each step takes the last.
@@ -106,11 +105,11 @@ class chain(Signature):  # noqa: N801 - the field's name for it
         """Send it; the result is the last step's, its `parent` the step before, and so on."""
         if self.runs_here():
             return self.apply(args, kwargs, **options)
-        if (many := self._begins_with_many(options)) is not None:
+        if (many := self.begins_with_many(options)) is not None:
             return many.apply_async(args, kwargs)
         first, ids = self.call(args, kwargs, options)
         self.app.send_task(first.task, first.args, first.kwargs, **first.options)
-        return self.app.result_chain(ids)
+        return self._result(first, ids)
 
     async def aapply_async(
         self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
@@ -118,17 +117,46 @@ class chain(Signature):  # noqa: N801 - the field's name for it
         """`apply_async` for code on an event loop."""
         if self.runs_here():
             return await self._apply_in_thread(args, kwargs, options)
-        if (many := self._begins_with_many(options)) is not None:
+        if (many := self.begins_with_many(options)) is not None:
             return await many.aapply_async(args, kwargs)
         first, ids = self.call(args, kwargs, options)
         await self.app.asend_task(first.task, first.args, first.kwargs, **first.options)
-        return self.app.result_chain(ids)
+        return self._result(first, ids)
 
-    def _begins_with_many(self, options: Mapping[str, Any]) -> Signature | None:
+    def plan(
+        self,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> tuple[list[Signature], Any]:
+        """The call of the first step, or those of the group that it begins with."""
+        if (many := self.begins_with_many(options or {})) is not None:
+            return many.plan(args, kwargs)
+        first, ids = self.call(args, kwargs, options)
+        return [first], self._result(first, ids)
+
+    def _result(self, first: Signature, ids: list[str]) -> AsyncResult[Any]:
+        """The last step's result, its `parent` the step before, and so on."""
+        if not (rest := first.options.get("chain")):
+            return self.app.result_chain(ids)
+        last = Signature.from_dict(rest[0], self.app)
+        result: AsyncResult[Any] = last.result(self.app.result_chain(ids[:-1]))
+        return result
+
+    def frozen(self) -> Signature:
+        """A copy whose steps have ids."""
+        return chain(*(step.frozen() for step in self.steps()), app=self._app)
+
+    def result(self, parent: Any = None) -> Any:
+        """The last step's result."""
+        return self.tasks[-1].result(parent)
+
+    def begins_with_many(self, options: Mapping[str, Any]) -> Signature | None:
         """The group or chord that it begins with, with what follows that on its back."""
         if not self.tasks or self.tasks[0].subtask_type not in ("group", "chord"):
             return None
-        first, *rest = self.steps(options)
+        # A document from elsewhere may have a group before another step.
+        first, *rest = _with_chords(self.steps(options))
         return first.followed_by(rest) if rest else first  # type: ignore[attr-defined]
 
     def runs_here(self) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from taskq import states
 from taskq.canvas.chain import chain
 from taskq.canvas.group import group, group_id_of
 from taskq.canvas.signature import Signature, as_list
-from taskq.message import new_id
+from taskq.exceptions import ChordError
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
@@ -101,10 +102,45 @@ class chord(Signature):  # noqa: N801 - the field's name for it
         for name in ("link", "link_error"):
             for signature in as_list(whole.pop(name, None)):
                 body._append(name, signature)
+        if body_id := whole.pop("task_id", None):
+            body.set(task_id=body_id)
+        body = body.frozen()
+        args = (*args, *self["args"])
+        given = {**self["kwargs"], **(kwargs or {})}
+        del given["header"], given["body"]
+        return self.header.calls(args, given, whole, dict(body)), body
+
+    def plan(
+        self,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> tuple[list[Signature], Any]:
+        """The calls of all members, and the body's result; without members the body's call."""
+        calls, body = self.calls(args, kwargs, options)
+        if not calls:  # nobody is waited for
+            return body.plan(([],))
+        plans = [call.plan() for call in calls]
+        members = self.app.GroupResult(group_id_of(calls), [result for _, result in plans])
+        return [call for plan, _ in plans for call in plan], body.result(members)
+
+    def frozen(self) -> Signature:
+        """A copy whose body has an id, and so has the chord."""
+        body = self.body
+        if body is None:
+            raise ValueError("a chord needs a body before it can have an id")
+        if self.id:
+            body = body.clone(task_id=self.id)
+        body = body.frozen()
         last = body.tasks[-1] if isinstance(body, chain) else body
-        body_id = whole.pop("task_id", None) or body.id or last.id or new_id()
-        body["options"] = {**body["options"], "task_id": body_id}
-        return self.header.calls(args, kwargs, whole, dict(body)), body
+        copy = self.clone(task_id=last.id)
+        copy["kwargs"]["body"] = body
+        return copy
+
+    def result(self, parent: Any = None) -> Any:
+        """The body's result."""
+        assert self.body is not None
+        return self.body.result(parent)
 
     def apply_async(
         self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
@@ -131,9 +167,8 @@ class chord(Signature):  # noqa: N801 - the field's name for it
     def _result(
         self, body: Signature, calls: list[Signature], members: list[AsyncResult[Any]]
     ) -> AsyncResult[Any]:
-        last = body.tasks[-1] if isinstance(body, chain) else body
-        parent = self.app.GroupResult(group_id_of(calls), members)
-        return self.app.AsyncResult(body["options"]["task_id"], last.task, parent)
+        result: AsyncResult[Any] = body.result(self.app.GroupResult(group_id_of(calls), members))
+        return result
 
     def runs_here(self) -> bool:
         """Is it to be run in this process: ``task_always_eager``?"""
@@ -144,9 +179,14 @@ class chord(Signature):  # noqa: N801 - the field's name for it
     ) -> EagerResult[Any]:
         """Run it here and now."""
         throw = options.pop("throw", None)
-        _, body = self.calls(args, kwargs, options)
-        members = [task.apply(args, kwargs, throw=throw) for task in self.tasks]
-        return body.apply(([member.get() for member in members],), throw=throw)
+        calls, body = self.calls(args, kwargs, options)
+        members = [call.apply(throw=throw) for call in calls]
+        for member in members:
+            if member.state in states.PROPAGATE_STATES:
+                error = ChordError(f"Dependency {member.id} raised {member.result!r}")
+                return self.app.fail_eagerly(body, error, throw)
+        values = [None if member.state == states.IGNORED else member.get() for member in members]
+        return body.apply((values,), throw=throw)
 
     def __repr__(self) -> str:
         return f"chord({self.tasks!r}, {self.body!r})"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from taskq.canvas.chain import chain
-from taskq.canvas.signature import Signature
+from taskq.canvas.signature import Signature, as_list
 from taskq.message import new_id
 
 if TYPE_CHECKING:
@@ -87,15 +87,42 @@ class group(Signature):  # noqa: N801 - the field's name for it
             chord: the body that gets the results, as a document.
         """
         whole = {**self["options"], **(options or {})}
-        group_id = whole.pop("group_id", None) or whole.pop("task_id", None) or new_id()
-        args = tuple(args)
+        task_id = whole.pop("task_id", None)
+        group_id = whole.pop("group_id", None) or task_id or new_id()
+        args = (*args, *self["args"])
+        given = {**self["kwargs"], **(kwargs or {})}
+        del given["tasks"]
         calls = []
         for index, task in enumerate(self.tasks):
             place = {"group_id": group_id, "group_index": index}
             if chord is not None:
                 place["chord"] = {**chord, "chord_size": len(self)}
-            calls.append(_in_place(task, args, kwargs, whole, place))
+            calls.append(_in_place(task, args, given, whole, place))
         return calls
+
+    def plan(
+        self,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> tuple[list[Signature], Any]:
+        """The calls of all members."""
+        calls = self.calls(args, kwargs, options)
+        plans = [call.plan() for call in calls]
+        return (
+            [call for plan, _ in plans for call in plan],
+            self.app.GroupResult(group_id_of(calls), [result for _, result in plans]),
+        )
+
+    def frozen(self) -> Signature:
+        """A copy with an id, whose members have ids as well."""
+        copy = self.clone(task_id=self.id or new_id())
+        copy["kwargs"]["tasks"] = [task.frozen() for task in self.tasks]
+        return copy
+
+    def result(self, parent: Any = None) -> Any:
+        """The results of the members."""
+        return self.app.GroupResult(str(self.id), [task.result() for task in self.tasks], parent)
 
     def apply_async(  # type: ignore[override]  # many results, where a signature has one
         self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
@@ -131,10 +158,9 @@ class group(Signature):  # noqa: N801 - the field's name for it
     ) -> GroupResult[Any]:
         """Run the members here and now, one after the other."""
         throw = options.pop("throw", None)
-        results: list[EagerResult[Any]] = [
-            task.apply(args, kwargs, throw=throw, **options) for task in self.tasks
-        ]
-        return self.app.GroupResult(new_id(), results)
+        calls = self.calls(args, kwargs, options)
+        results: list[EagerResult[Any]] = [call.apply(throw=throw) for call in calls]
+        return self.app.GroupResult(group_id_of(calls), results)
 
     def __call__(self, *args: Any, **kwargs: Any) -> GroupResult[Any]:
         """Send it, as Celery's groups do when called."""
@@ -155,19 +181,42 @@ def _in_place(
     whole: Mapping[str, Any],
     place: Mapping[str, Any],
 ) -> Signature:
-    """A member with its place; of a chain the last step has it, whose result counts."""
-    if isinstance(task, chain):
-        steps = task.steps(whole)
+    """A member with its place, the options of the whole group, and the arguments of its call."""
+    whole = dict(whole)
+    copy = task.clone()
+    for name in ("link", "link_error"):
+        for signature in as_list(whole.pop(name, None)):
+            copy._append(name, signature)
+    if isinstance(copy, chain):
+        steps = copy.steps(whole)
         if not steps:
             raise ValueError("a chain without tasks cannot be a member of a group")
-        steps[-1]["options"] = {**steps[-1]["options"], **place}
-        call = chain(*steps, app=task._app)
-        if args or kwargs:
-            first = steps[0]
-            first["args"], first["kwargs"], _ = first.merge(args, kwargs)
-        return call
-    copy = task.clone(args, kwargs)
-    copy["options"] = {**whole, **copy["options"], **place}
+        steps[0]["args"], steps[0]["kwargs"], _ = steps[0].merge(args, kwargs)
+        copy = chain(*steps, app=task._app)
+    else:
+        copy["args"], copy["kwargs"], _ = copy.merge(args, kwargs)
+        copy["options"] = {**whole, **copy["options"]}
+    return _placed(copy, place)
+
+
+def _placed(member: Signature, place: Mapping[str, Any]) -> Signature:
+    """Give the place to the one task whose result counts: a chain's last, a chord's body."""
+    copy = member.clone()
+    if isinstance(member, chain):
+        *steps, last = member.steps()
+        return chain(*steps, _placed(last, place), app=member._app)
+    if member.subtask_type == "chord":
+        body = copy["kwargs"]["body"]
+        if body is None:
+            raise ValueError("a chord needs a body before it can be a member of a group")
+        copy["kwargs"]["body"] = _placed(Signature.from_dict(body, member._app), place)
+    elif not isinstance(member, group):
+        copy["options"] = {**copy["options"], **place}
+    elif "chord" in place:
+        raise ValueError(
+            f"the member {member!r} of a chord ends with a group, which has many results: let one "
+            "more task follow that group"
+        )
     return copy
 
 
@@ -181,8 +230,14 @@ def _flatten(tasks: Iterable[Any]) -> Iterable[Signature]:
 
 
 def group_id_of(calls: list[Signature]) -> str:
-    """The group's id, which every member has."""
-    if not calls:
-        return new_id()
-    last = calls[0].tasks[-1] if isinstance(calls[0], chain) else calls[0]
-    return str(last["options"]["group_id"])
+    """The group's id, which every member has; a new one if none can tell."""
+    return next(filter(None, map(_group_id, calls)), None) or new_id()
+
+
+def _group_id(call: Signature) -> str | None:
+    if isinstance(call, chain):
+        return _group_id(call.tasks[-1])
+    if call.subtask_type == "chord":
+        return _group_id(Signature.from_dict(call["kwargs"]["body"]))
+    group_id: str | None = call["options"].get("group_id")
+    return group_id

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from taskq import context
+from taskq.message import new_id
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
@@ -148,6 +149,30 @@ class Signature(dict[str, Any]):
         """Ignore, or take, the arguments of a previous step."""
         self["immutable"] = immutable
         return self
+
+    def frozen(self) -> Signature:
+        """A copy with an id, under which it will be sent."""
+        return self.clone(task_id=self.id or new_id())
+
+    def result(self, parent: Any = None) -> Any:
+        """The result that a frozen signature will have."""
+        return self.app.AsyncResult(str(self.id), self.task, parent)
+
+    def plan(
+        self,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> tuple[list[Signature], Any]:
+        """The calls of tasks that it is sent as, and the result that they lead to.
+
+        Args:
+            args: positional arguments, added.
+            kwargs: keyword arguments, added.
+            options: options of the call.
+        """
+        call = self.clone(args, kwargs, **(options or {})).frozen()
+        return [call], call.result()
 
     def link(self, callback: Signature) -> Signature:
         """Send `callback` with the result when this succeeds; returns the callback."""

@@ -116,6 +116,7 @@ class Admission:
         """A job that is not run: a process only tells whoever must know that it has ended."""
         job = self._job(delivery, task)
         job.verdict = verdict
+        verdict.unstarted = True
         return job
 
     def _unknown(self, delivery: Delivery) -> Job:

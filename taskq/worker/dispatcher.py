@@ -183,7 +183,10 @@ class Dispatcher:
             self._settler.add(end, job)
             return
         end.settlement.acknowledged = job.acknowledged
-        if self._aborted:
+        if self._aborted and end.unstarted:
+            # Whoever gets it next tells of its end.
+            self._settler.add(Settlement(job.delivery, Fate.REQUEUE, unused=True), job)
+        elif self._aborted:
             self._settler.add(end.settlement, job)
         else:
             job.verdict, job.early = end, False
@@ -275,7 +278,7 @@ class Dispatcher:
     def give_back(self) -> None:
         """Hand back what has not been started; what is acknowledged must still run."""
         for job in self._backlog.drain():
-            if job.acknowledged or job.verdict is not None:
+            if job.acknowledged or (job.verdict is not None and not job.verdict.unstarted):
                 self._backlog.add(job)
             else:
                 job.early = False  # what is settled now is all of it

@@ -79,8 +79,11 @@ class Fates:
 
     def of_loss(self, job: Job, loss: Loss, detail: str) -> Settlement | Verdict:
         """The settlement of a job that has no report, or a verdict if that is its end."""
-        if job.verdict is not None:  # nobody could be told; it has ended all the same
-            return job.verdict.settlement
+        if job.verdict is not None:
+            if loss is Loss.UNSTARTED:
+                return job.verdict
+            # Nobody could be told; it has ended all the same.
+            return replace(job.verdict.settlement, delivery=job.delivery)
         if loss is Loss.TIMED_OUT:
             return self._timed_out(job)
         if loss is Loss.CRASHED:

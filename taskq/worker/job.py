@@ -19,10 +19,12 @@ class Verdict(msgspec.Struct, eq=False, gc=False):
     Attributes:
         settlement: how it is settled if nobody can be told.
         sentence: what a process that runs tasks is to tell to whoever must know.
+        unstarted: nothing of it has run, and any other worker would come to the same end.
     """
 
     settlement: Settlement
     sentence: Sentence
+    unstarted: bool = False
 
 
 class Job(msgspec.Struct, eq=False, gc=False):

@@ -158,7 +158,8 @@ class Settler:
 def _without_what_fails(settlement: Settlement, error: Exception) -> list[Settlement]:
     """What can be written in place of a settlement that cannot.
 
-    Less of it each time: first without the messages that follow, then without the outcome.
+    Less of it each time: first without the messages that follow, then without the part in a
+    chord, then without the outcome.
     The message becomes a dead letter, which says why; at last nothing is left to write, and
     the message comes again when its lease ends.
     """
@@ -172,8 +173,10 @@ def _without_what_fails(settlement: Settlement, error: Exception) -> list[Settle
     )
     reason = settlement.reason if settlement.fate is Fate.DEAD else f"it is {settlement.fate.value}"
     reason = f"{reason}; that cannot be written: {type(error).__name__}: {error}"
-    if settlement.follow_ups or settlement.part:
-        return [replace(settlement, fate=Fate.DEAD, follow_ups=(), part=None, reason=reason)]
+    if settlement.follow_ups:
+        return [replace(settlement, fate=Fate.DEAD, follow_ups=(), reason=reason)]
+    if settlement.part is not None:
+        return [replace(settlement, fate=Fate.DEAD, part=None, reason=reason)]
     if settlement.outcome is not None:
         return [replace(settlement, fate=Fate.DEAD, outcome=None, reason=reason)]
     return []

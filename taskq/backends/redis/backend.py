@@ -135,7 +135,7 @@ class RedisBackend(Backend):
         names = {self.layout.result(task_id): task_id for task_id in task_ids}
         with self._listener.listening(names) as ear:
             while True:
-                news = ear.hear(watch.pause())
+                news = self._listener.hear(ear, watch.pause())
                 ready = _told(news, names)
                 if not ready and not news:
                     ready = _ready(self.fetch(task_ids))

@@ -158,7 +158,7 @@ class Child:
         try:
             encoded = _encode(report)
         except Exception as exc:  # a header of a follow-up, for example
-            encoded = _encode(self._runner.refuse(number, message, exc))
+            encoded = _encode(self._runner.withdraw(number, message, queue, exc))
         self._keep(encoded)
         self._slot.end()
         return True

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 
 from taskq import exceptions
-from taskq.backends.base import Backend, Outcome
+from taskq.backends.base import Backend, ChordPart, Outcome
 from taskq.brokers.base import Broker, Consumer, DeadLetter, QueueDepth
 from taskq.message import TaskMessage
 from taskq.routing import Queue
@@ -40,6 +40,7 @@ class Call(msgspec.Struct, array_like=True):
     outcomes: list[Outcome] = []
     task_ids: list[str] = []
     queues: list[Queue] = []
+    parts: list[ChordPart] = []
 
 
 class Answer(msgspec.Struct, array_like=True):
@@ -99,6 +100,9 @@ class Relay:
             self._backend.store(call.outcomes)
         elif call.method == "forget":
             self._backend.forget(call.task_ids)
+        elif call.method == "add_parts":
+            complete = self._backend.add_parts(call.parts)
+            self._broker.publish([part.done for part in complete])
         elif call.method == "chord_parts":
             parts = self._backend.chord_parts(call.task_ids[0])
             return {str(n): Outcome(str(n), "", part) for n, part in parts.items()}
@@ -167,6 +171,10 @@ class RelayBackend(Backend):
 
     def forget(self, task_ids: Sequence[str]) -> None:
         self._client.ask("forget", task_ids=list(task_ids))
+
+    def add_parts(self, parts: Sequence[ChordPart]) -> list[ChordPart]:
+        self._client.ask("add_parts", parts=list(parts))
+        return []  # the parent has sent what follows those that are complete
 
     def chord_parts(self, group: str) -> dict[int, bytes]:
         found = self._client.ask("chord_parts", task_ids=[group])
