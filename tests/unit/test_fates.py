@@ -288,5 +288,10 @@ def test_an_end_that_cannot_be_told_is_settled_all_the_same(
     end = Fates(app).of_loss(job, Loss.CRASHED, "signal 9")
     assert isinstance(end, Verdict)
     job.verdict = end
-    for loss in Loss:
-        assert Fates(app).of_loss(job, loss, "signal 9") is end.settlement
+    again = job.delivery = make_job(app, add).delivery
+    for loss in (Loss.CRASHED, Loss.TIMED_OUT):
+        settlement = Fates(app).of_loss(job, loss, "signal 9")
+        assert isinstance(settlement, Settlement)
+        assert (settlement.fate, settlement.outcome) == (Fate.DEAD, end.settlement.outcome)
+        assert settlement.delivery is again
+    assert Fates(app).of_loss(job, Loss.UNSTARTED, "signal 9") is end, "another process tells"
