@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ class BackendKind:
         name: shown in the names of tests.
         url: where it is; a URL asked for twice in a test names the same place.
         stop_polling: makes it look for news only when it is woken, if it polls.
+        deployment: another way to run a server that is tested already.
         many_processes: several processes can use it at a time, and it outlives them.
     """
 
@@ -29,6 +31,7 @@ class BackendKind:
     url: Callable[[pytest.FixtureRequest], str]
     stop_polling: Callable[[pytest.MonkeyPatch], None] = lambda monkeypatch: None
     many_processes: bool = True
+    deployment: bool = False
 
 
 def _sqlite_url(request: pytest.FixtureRequest) -> str:
@@ -49,18 +52,26 @@ def _stop_polling_redis(monkeypatch: pytest.MonkeyPatch) -> None:
 BACKENDS = (
     BackendKind("sqlite", _sqlite_url, _stop_polling_sqlite),
     BackendKind("redis", redis_url, _stop_polling_redis),
-    BackendKind("redis-tls", tls_url, _stop_polling_redis),
-    BackendKind("redis-sentinel", sentinel_url, _stop_polling_redis),
-    BackendKind("redis-cluster", cluster_url, _stop_polling_redis),
-    BackendKind("redis-cluster-slot", one_slot_url, _stop_polling_redis),
+    BackendKind("redis-tls", tls_url, _stop_polling_redis, deployment=True),
+    BackendKind("redis-sentinel", sentinel_url, _stop_polling_redis, deployment=True),
+    BackendKind("redis-cluster", cluster_url, _stop_polling_redis, deployment=True),
+    BackendKind("redis-cluster-slot", one_slot_url, _stop_polling_redis, deployment=True),
     BackendKind("memory", lambda request: "memory://", many_processes=False),
 )
 
 
+def params(feature: str = "name") -> list[Any]:
+    """The parameters of a fixture or a test that wants each of them that has a feature."""
+    return [
+        pytest.param(kind, id=kind.name, marks=[pytest.mark.deployment] * kind.deployment)
+        for kind in BACKENDS
+        if getattr(kind, feature)
+    ]
+
+
 def having(feature: str) -> pytest.MarkDecorator:
     """Run a test with those stores alone that have a feature."""
-    kinds = [kind for kind in BACKENDS if getattr(kind, feature)]
-    return pytest.mark.parametrize("kind", kinds, indirect=True, ids=lambda kind: kind.name)
+    return pytest.mark.parametrize("kind", params(feature), indirect=True)
 
 
 def open_backend(url: str, expires: float | None = 86400.0) -> Backend:

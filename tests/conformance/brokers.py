@@ -35,6 +35,7 @@ class BrokerKind:
         url: where it is; a URL asked for twice in a test names the same place.
         stop_polling: makes it look for news only when it is woken, if it polls.
         survives_restart: what it holds is there for whoever opens it next.
+        deployment: another way to run a server that is tested already.
         many_processes: several processes can use it at a time.
         one_step: it settles into the result store of the same URL.
     """
@@ -44,6 +45,7 @@ class BrokerKind:
     stop_polling: Callable[[pytest.MonkeyPatch], None] = lambda monkeypatch: None
     survives_restart: bool = True
     many_processes: bool = True
+    deployment: bool = False
     one_step: bool = True
 
 
@@ -63,18 +65,26 @@ def _stop_polling_redis(monkeypatch: pytest.MonkeyPatch) -> None:
 BROKERS = (
     BrokerKind("sqlite", _sqlite_url, _stop_polling_sqlite),
     BrokerKind("redis", redis_url, _stop_polling_redis),
-    BrokerKind("redis-tls", tls_url, _stop_polling_redis),
-    BrokerKind("redis-sentinel", sentinel_url, _stop_polling_redis),
-    BrokerKind("redis-cluster", cluster_url, _stop_polling_redis, one_step=False),
-    BrokerKind("redis-cluster-slot", one_slot_url, _stop_polling_redis),
+    BrokerKind("redis-tls", tls_url, _stop_polling_redis, deployment=True),
+    BrokerKind("redis-sentinel", sentinel_url, _stop_polling_redis, deployment=True),
+    BrokerKind("redis-cluster", cluster_url, _stop_polling_redis, one_step=False, deployment=True),
+    BrokerKind("redis-cluster-slot", one_slot_url, _stop_polling_redis, deployment=True),
     BrokerKind("memory", lambda request: "memory://", survives_restart=False, many_processes=False),
 )
 
 
+def params(feature: str = "name") -> list[Any]:
+    """The parameters of a fixture or a test that wants each of them that has a feature."""
+    return [
+        pytest.param(kind, id=kind.name, marks=[pytest.mark.deployment] * kind.deployment)
+        for kind in BROKERS
+        if getattr(kind, feature)
+    ]
+
+
 def having(feature: str) -> pytest.MarkDecorator:
     """Run a test with those brokers alone that have a feature."""
-    kinds = [kind for kind in BROKERS if getattr(kind, feature)]
-    return pytest.mark.parametrize("kind", kinds, indirect=True, ids=lambda kind: kind.name)
+    return pytest.mark.parametrize("kind", params(feature), indirect=True)
 
 
 class Site:

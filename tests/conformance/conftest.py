@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from taskq.brokers.base import Broker
-from tests.conformance.brokers import BROKERS, BrokerKind, Consumers, Site
+from tests.conformance.brokers import BrokerKind, Consumers, Site, params
 
 
-@pytest.fixture(params=BROKERS, ids=lambda kind: kind.name)
+@pytest.fixture(params=params())
 def kind(request: pytest.FixtureRequest) -> BrokerKind:
     """The broker under test."""
     chosen: BrokerKind = request.param

@@ -14,11 +14,11 @@ import pytest
 from taskq import states
 from taskq.backends.base import Backend
 from tests.conformance.backends import (
-    BACKENDS,
     BackendKind,
     having,
     open_backend,
     outcome,
+    params,
 )
 from tests.conformance.processes import forked
 from tests.waiting import wait_until
@@ -35,7 +35,7 @@ backend.close()
 """
 
 
-@pytest.fixture(params=BACKENDS, ids=lambda kind: kind.name)
+@pytest.fixture(params=params())
 def kind(request: pytest.FixtureRequest) -> BackendKind:
     """The store under test."""
     chosen: BackendKind = request.param
