@@ -98,8 +98,14 @@ class Declarations:
     )
     redis_db: int | None = setting(None, "Database of URLs that name none.", minimum=0)
     redis_host: str | None = setting(None, "Host of URLs that name none.")
+    redis_max_connections: int = setting(
+        64, "Idle connections that a process keeps for each server at most.", minimum=1
+    )
     redis_password: str | None = setting(None, "Password for URLs that have none.")
     redis_port: int | None = setting(None, "Port of URLs that name no host.", minimum=1)
+    redis_retry_on_timeout: bool = setting(
+        False, "Accepted for Celery's sake: what can be tried again without harm always is."
+    )
     redis_socket_connect_timeout: Seconds | None = setting(
         None,
         "Seconds to wait for a connection. None is `broker_connection_timeout`.",

@@ -62,6 +62,7 @@ class Address:
         options: of redis-py's connections.
         prefix: what every key begins with.
         tag: the hash tag that keeps all keys in one slot of a cluster.
+        idle: connections that are kept for each server, while they are not in use.
     """
 
     shown: str
@@ -74,6 +75,7 @@ class Address:
     options: Mapping[str, Any] = field(default_factory=dict)
     prefix: str = ""
     tag: str = ""
+    idle: int = 64
 
     @property
     def sentinel_options(self) -> dict[str, Any]:
@@ -147,6 +149,7 @@ def address(
         options=options,
         prefix=str(given.get("global_keyprefix") or ""),
         tag=tag,
+        idle=conf.redis_max_connections,
         **place,
     )
 

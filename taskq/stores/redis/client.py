@@ -216,7 +216,11 @@ class RedisStore:
         return Link(self.address, node, to_sentinel)
 
     def _release(self, node: Node | None, link: Link) -> None:
-        self._idle.setdefault(node, deque(maxlen=64)).append(link)
+        idle = self._idle.setdefault(node, deque())
+        if len(idle) < self.address.idle:
+            idle.append(link)
+        else:
+            link.close()
 
     def open_listener(self) -> Link:
         """A connection of one's own, for whoever listens; it speaks RESP3.

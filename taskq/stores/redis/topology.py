@@ -60,8 +60,8 @@ class Topology:
         self._address = address
         self.fixed = not (address.service or address.cluster)
         self._master: Node | None = None
-        self._starts: list[int] = []
-        self._owners: list[Node] = []
+        # First slots of ranges, and who serves each: replaced together, for other threads' sake.
+        self._slots: tuple[list[int], list[Node]] = ([], [])
         self._known = self.fixed
         if self.fixed and not address.path:
             self._master = address.nodes[0]
@@ -88,10 +88,11 @@ class Topology:
         """The server of a key, once `find` has been carried out."""
         if not self._address.cluster:
             return self._master
-        index = bisect_right(self._starts, self.slot(key)) - 1
+        starts, owners = self._slots
+        index = bisect_right(starts, self.slot(key)) - 1
         if index < 0:
             raise OperationalError(f"no node of the cluster at {self._address.shown} serves {key}")
-        return self._owners[index]
+        return owners[index]
 
     def _find_master(self) -> Exchange:
         service = self._address.service
@@ -111,7 +112,7 @@ class Topology:
 
     def _find_owners(self) -> Exchange:
         problems = []
-        for node in dict.fromkeys([*self._owners, *self._address.nodes]):
+        for node in dict.fromkeys([*self._slots[1], *self._address.nodes]):
             (answer,) = yield [Talk(node, [("CLUSTER", "SLOTS")])]
             reply = answer if isinstance(answer, Exception) else answer[0]
             if isinstance(reply, list):
@@ -127,11 +128,9 @@ class Topology:
 
     def _learn_owners(self, asked: Node, ranges: list[Any]) -> None:
         rows = sorted((row[0], row[2]) for row in ranges)
-        self._starts = [start for start, _ in rows]
         # A node that does not know its own name yet means the one that was asked.
-        self._owners = [
-            (owner[0].decode() if owner[0] else asked[0], int(owner[1])) for _, owner in rows
-        ]
+        owners = [(owner[0].decode() if owner[0] else asked[0], int(owner[1])) for _, owner in rows]
+        self._slots = ([start for start, _ in rows], owners)
 
     def carry(self, calls: Sequence[Call]) -> Exchange:
         """Carry calls to their servers; returns their replies, in order.
