@@ -29,7 +29,7 @@ class chord(Signature):  # noqa: N801 - the field's name for it
     Args:
         header: the members: signatures, or a group.
         body: the task that gets the results; without it, call the chord with one.
-        app: the app that sends it; the first member's by default.
+        app: the app that sends it; the first member's or the body's by default.
     """
 
     subtask_type = "chord"
@@ -39,9 +39,8 @@ class chord(Signature):  # noqa: N801 - the field's name for it
             super().__init__(header, app=app)
             return
         members = header if isinstance(header, group) else group(header, app=app)
-        super().__init__(
-            "taskq.chord_of", kwargs={"header": members, "body": body}, app=app or members._app
-        )
+        app = app or members._app or getattr(body, "_app", None)
+        super().__init__("taskq.chord_of", kwargs={"header": members, "body": body}, app=app)
 
     @property
     def header(self) -> group:
