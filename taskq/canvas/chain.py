@@ -148,8 +148,10 @@ class chain(Signature):  # noqa: N801 - the field's name for it
         return chain(*(step.frozen() for step in self.steps()), app=self._app)
 
     def result(self, parent: Any = None) -> Any:
-        """The last step's result."""
-        return self.tasks[-1].result(parent)
+        """The last step's result, its `parent` the step before, and so on."""
+        for step in self.tasks:
+            parent = step.result(parent)
+        return parent
 
     def begins_with_many(self, options: Mapping[str, Any]) -> Signature | None:
         """The group or chord that it begins with, with what follows that on its back."""
