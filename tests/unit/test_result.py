@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from taskq import AsyncResult, TaskQ, states
+from taskq import AsyncResult, GroupResult, TaskQ, states
 from taskq.backends.base import Outcome
 from taskq.exceptions import (
     DecodeError,
@@ -21,6 +21,7 @@ from taskq.exceptions import (
     TaskRevokedError,
     TimeoutError,
 )
+from taskq.result import ResultSet
 
 Store = Callable[..., AsyncResult[Any]]
 
@@ -241,6 +242,118 @@ def test_without_a_store() -> None:
         app.backend.store([Outcome("1", "SUCCESS", b"")])
         app.backend.forget(["1"])
         assert app.backend.cleanup() == 0
+
+
+# Several of them
+
+
+@pytest.fixture
+def many(app: TaskQ) -> GroupResult[Any]:
+    return app.GroupResult("g", [app.AsyncResult(str(n)) for n in range(3)])
+
+
+def end(app: TaskQ, number: int, state: str = states.SUCCESS, value: Any = None) -> None:
+    app.backend.store([app.result_codec.encode(str(number), state, value)])
+
+
+def test_what_many_tell(app: TaskQ, many: GroupResult[Any]) -> None:
+    def told() -> tuple[bool, bool, bool, int]:
+        return many.ready(), many.successful(), many.failed(), many.completed_count()
+
+    assert (many.id, len(many), many.children, many.parent) == ("g", 3, many.results, None)
+    assert [result.id for result in many] == ["0", "1", "2"]
+    assert many[1].id == "1"
+    assert repr(many) == "<GroupResult: [0, 1, 2]>"
+    assert told() == (False, False, False, 0)
+    end(app, 2)
+    end(app, 0, states.STARTED)
+    assert told() == (False, False, False, 1)
+    end(app, 0)
+    end(app, 1, states.FAILURE, ValueError("no"))
+    assert told() == (True, False, True, 2)
+    many.forget()
+    assert told() == (False, False, False, 0)
+
+
+def test_many_that_succeed(app: TaskQ, many: GroupResult[Any]) -> None:
+    for number in (2, 0, 1):
+        end(app, number, value=number * 10)
+    assert many.successful()
+    assert many.get(timeout=5) == many.join() == [0, 10, 20]
+
+
+def test_one_lookup_for_all(
+    app: TaskQ, many: GroupResult[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end(app, 1)
+    asked: list[list[str]] = []
+    fetch = app.backend.fetch
+    monkeypatch.setattr(app.backend, "fetch", lambda ids: (asked.append(list(ids)), fetch(ids))[1])
+    many.ready()
+    many.ready()
+    assert asked == [["0", "1", "2"], ["0", "2"]], "what has ended is not asked for again"
+
+
+@pytest.mark.parametrize("how", ["get", "aget"])
+async def test_waiting_for_many(app: TaskQ, many: GroupResult[Any], how: str) -> None:
+    waiting = asyncio.create_task(
+        many.aget(20) if how == "aget" else asyncio.to_thread(many.get, 20)
+    )
+    for number in (2, 0, 1):
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        end(app, number, value=number)
+    assert await waiting == [0, 1, 2]
+    assert await many == [0, 1, 2]
+
+
+@pytest.mark.parametrize("how", ["get", "aget"])
+async def test_one_that_fails_is_told_at_once(app: TaskQ, many: GroupResult[Any], how: str) -> None:
+    waiting = asyncio.create_task(
+        many.aget(20) if how == "aget" else asyncio.to_thread(many.get, 20)
+    )
+    await asyncio.sleep(0)
+    end(app, 1, states.FAILURE, ValueError("no"))
+    with pytest.raises(ValueError, match="no"):
+        await waiting
+    with pytest.raises(TimeoutError, match=r"2 of 3 results are not there within 0.01 s.* is 0"):
+        await many.aget(timeout=0.01, propagate=False)
+    end(app, 0, value=5)
+    end(app, 2, states.REVOKED, TaskRevokedError("revoked"))
+    for values in (many.get(timeout=5, propagate=False), await many.aget(5, propagate=False)):
+        assert [type(value) for value in values] == [int, ValueError, TaskRevokedError]
+
+
+def test_many_too_late(app: TaskQ, many: GroupResult[Any]) -> None:
+    end(app, 0, states.STARTED)
+    end(app, 1)
+    for timeout in (0, 0.02):
+        with pytest.raises(TimeoutError, match="2 of 3 results"):
+            many.get(timeout=timeout)
+
+
+def test_many_inside_of_a_task(app: TaskQ, many: GroupResult[Any]) -> None:
+    for number in range(3):
+        end(app, number, value=number)
+
+    @app.task
+    def wait(allowed: bool) -> Any:
+        return many.get(disable_sync_subtasks=not allowed)
+
+    with pytest.raises(RuntimeError, match="never wait"):
+        wait.apply((False,)).get()
+    assert wait.apply((True,)).get() == [0, 1, 2]
+
+
+def test_a_set_of_results(app: TaskQ) -> None:
+    results = ResultSet([app.AsyncResult("1")])
+    results.add(app.AsyncResult("2"))
+    results.add(app.AsyncResult("1"))
+    assert [result.id for result in results] == ["1", "2"]
+    assert results == ResultSet([app.AsyncResult("1"), app.AsyncResult("2")])
+    assert len({results, ResultSet(list(results))}) == 1
+    assert results != ResultSet()
+    assert ResultSet[Any]().get(timeout=0) == []
 
 
 # Bytes
