@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from taskq.task import Task
 
 _REPR_LENGTH = 1024
+_POLICY = {"max_retries": 3, "interval_start": 0.0, "interval_step": 0.2, "interval_max": 1.0}
+"""What a retry policy says that leaves something out."""
 
 
 class SendOptions(TypedDict, total=False):
@@ -365,7 +367,7 @@ class Producer:
         """Seconds to wait before each further attempt."""
         if not (self._conf.task_publish_retry if retry is None else retry):
             return iter(())
-        rules = {**self._conf.task_publish_retry_policy, **(policy or {})}
+        rules = {**_POLICY, **self._conf.task_publish_retry_policy, **(policy or {})}
         return (
             min(rules["interval_start"] + rules["interval_step"] * n, rules["interval_max"])
             for n in range(int(rules["max_retries"] or 0))

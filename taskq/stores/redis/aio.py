@@ -30,9 +30,10 @@ LINK_ERRORS = (redis_errors.RedisError, OSError, EOFError, TimeoutError)
 class LoopLink:
     """One connection to one server, for one task at a time."""
 
-    def __init__(self, connection: Any, timeout: float | None) -> None:
+    def __init__(self, connection: Any, timeout: float | None, secure: bool = False) -> None:
         self._connection = connection
         self._timeout = timeout
+        self._secure = secure
         self._given_up: asyncio.Future[None] | None = None
 
     @classmethod
@@ -68,7 +69,7 @@ class LoopLink:
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
-        return cls(connection, timeout)
+        return cls(connection, timeout, address.tls)
 
     async def talk(self, commands: Any) -> Answers:
         """Say all of this, and return the replies, errors among them.
@@ -115,10 +116,17 @@ class LoopLink:
         """One reply, or something that was told, which is a `PushNotification`."""
         return await self._connection.read_response(push_request=True)
 
+    @property
+    def alive(self) -> bool:
+        """Has the server not hung up, as far as that can be seen from here?"""
+        reader = getattr(self._connection, "_reader", None)
+        return reader is not None and not reader.at_eof()
+
     async def close(self) -> None:
         """Hang up."""
         try:
-            await self._connection.disconnect(nowait=True)
+            # TLS says goodbye, which takes a moment; a loop that ends before would complain.
+            await self._connection.disconnect(nowait=not self._secure)
         except LINK_ERRORS:
             pass
 
@@ -213,8 +221,11 @@ class LoopClient:
 
     async def _acquire(self, node: Node | None, to_sentinel: bool) -> LoopLink:
         idle = self._idle.get(node)
-        if idle and not to_sentinel:
-            return idle.pop()
+        while idle and not to_sentinel:
+            link = idle.pop()
+            if link.alive:
+                return link
+            await link.close()
         if self._guard is None:
             # asyncio.run ends a loop's asynchronous generators before it closes the loop.
             self._guard = self._until_the_loop_ends()
