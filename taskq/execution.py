@@ -324,8 +324,7 @@ class TaskRunner:
         runtime = time.perf_counter() - started
         if isinstance(exc, Ignore):
             report = Report(ticket, Fate.DONE, states.IGNORED, runtime)
-            if request.chord:  # which waits for it
-                report.part = self._follow_ups.part(request, states.SUCCESS, None)
+            report.part = self._follow_ups.part(request, states.SUCCESS, None)
             return report
         if isinstance(exc, Reject):
             return self._rejected(ticket, request, exc, runtime)
@@ -343,7 +342,7 @@ class TaskRunner:
         fate = Fate.REQUEUE if exc.requeue else Fate.DEAD
         reason = f"rejected by the task: {exc.reason}"
         report = Report(ticket, fate, states.REJECTED, runtime, text=repr(exc), reason=reason)
-        if fate is Fate.DEAD and request.chord:
+        if fate is Fate.DEAD:
             report.part = self._follow_ups.part(request, states.FAILURE, exc)
         return report
 

@@ -131,11 +131,25 @@ class FollowUps:
         return self._app.producer.build(signature.task, all_args, kwargs, options, task)
 
     def part(self, request: Request, state: str, value: Any) -> ChordPart | None:
-        """What a member contributes to its chord; None if it is no member of one that counts."""
-        document = request.chord
-        header, index = request.group, request.group_index
-        size = document.get("chord_size") if isinstance(document, Mapping) else None
-        if request.is_eager or header is None or index is None or not isinstance(size, int):
+        """What a member contributes to its chord; None if it is no member of one that counts.
+
+        Of a chain the last step is the member; one that ends before is counted in its place.
+        """
+        place: Mapping[str, Any] | None = {
+            "chord": request.chord,
+            "group_id": request.group,
+            "group_index": request.group_index,
+        }
+        if not request.chord:
+            place = _place(request.chain[0]) if request.chain else None
+        if request.is_eager or place is None:
+            return None
+        document = place.get("chord")
+        header, index = place.get("group_id"), place.get("group_index")
+        if header is None or index is None or not isinstance(document, Mapping):
+            return None
+        size = document.get("chord_size")
+        if not isinstance(size, int):
             return None
         outcome = self._app.result_codec.encode(request.id or "", state, value)
         options: CallOptions = {
@@ -161,7 +175,7 @@ class FollowUps:
             report.never_run = self.never_run(request, exc, info.traceback)
         if request.errbacks:
             report.follow_ups = self.of_failure(request, exc, info)
-        if request.chord:
+        if request.chord or request.chain:
             report.part = self.part(request, states.FAILURE, exc)
 
     def never_run(self, request: Request, exc: BaseException, traceback: str) -> list[Outcome]:
@@ -224,6 +238,18 @@ def _result_ids(document: Mapping[str, Any]) -> Iterator[str]:
         yield from _result_ids(inner["body"])
     elif task_id := (document.get("options") or {}).get("task_id"):
         yield task_id
+
+
+def _place(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The options that say which member of which chord a signature is; None if it is none."""
+    inner = document.get("kwargs") or {}
+    kind = document.get("subtask_type")
+    if kind == "chain":
+        return _place(inner["tasks"][-1])
+    if kind == "chord":
+        return _place(inner["body"])
+    options: Mapping[str, Any] = document.get("options") or {}
+    return options if options.get("chord") and kind != "group" else None
 
 
 def _is_signature(step: Any) -> bool:

@@ -104,17 +104,19 @@ class TestMember:
         assert stage.journal.count("run", 2) == 0
         assert worker.terminate() == 0
 
-    def test_it_expires_behind_a_task_that_a_worker_gives_up(self, make_stage: MakeStage) -> None:
-        """Nobody has been told of its end yet: the next worker does."""
+    def test_it_expires_in_a_worker_that_stops(self, make_stage: MakeStage) -> None:
+        """Nobody has been told of its end yet, for no child was free: the next worker does."""
         stage = make_stage(broker_lease=60)
-        first = stage.worker(concurrency=1)
         stage.send("hold", "long")
-        stage.wait_journal("start", "long")
         result = send(stage, task(stage, "note", 1, expires=0.05))
-        stage.wait(lambda: stage.depth().leased == 2, "the member in the worker")
-        first.signal(signal.SIGQUIT)
-        first.end()
+        sent = time.monotonic()
+        stage.wait(lambda: time.monotonic() > sent + 0.1, "its expiry")
+        first = stage.worker(concurrency=1)
+        first.wait_log("is dropped: expired")
+        first.signal(signal.SIGTERM)
+        stage.wait(lambda: stage.depth() == QueueDepth(ready=1, leased=1), "the member given back")
         stage.gates.open("long")
+        assert first.end() == 0
         second = stage.worker(concurrency=1)
         assert_failed(stage, result, r"TaskRevokedError\('expired'\)")
         assert second.terminate() == 0
@@ -161,6 +163,17 @@ class TestMember:
         worker = stage.worker()
         result = send(stage, task(stage, "note", 1), task(stage, "reject", False))
         assert_failed(stage, result, "Reject", dead=1)
+        assert worker.terminate() == 0
+
+    @pytest.mark.parametrize("end", ["a task", "a chord"])
+    def test_it_is_a_chain_whose_first_step_fails(self, stage: Stage, end: str) -> None:
+        worker = stage.worker()
+        last = task(stage, "after", "last")
+        if end == "a chord":
+            last = chord([task(stage, "after", "last")] * 2, last)
+        steps = task(stage, "falter", "x", 0, True) | task(stage, "after", "middle") | last
+        assert_failed(stage, send(stage, task(stage, "note", 1), steps), "it has faltered")
+        assert stage.journal.count("after") == 0
         assert worker.terminate() == 0
 
     def test_it_is_a_chord_that_fails(self, stage: Stage) -> None:
