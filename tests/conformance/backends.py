@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from taskq import states
-from taskq.backends.base import Backend, Outcome
+from taskq.backends.base import Backend, ChordPart, Outcome
 from taskq.backends.registry import make_backend
+from taskq.message import TaskMessage
 from taskq.settings import Settings
 from tests.conformance.places import cluster_url, one_slot_url, redis_url, sentinel_url, tls_url
 
@@ -80,3 +81,10 @@ def open_backend(url: str, expires: float | None = 86400.0) -> Backend:
 
 def outcome(task_id: str, state: str = states.SUCCESS, payload: bytes = b"{}") -> Outcome:
     return Outcome(task_id, state, payload)
+
+
+def part(index: int, size: int = 3, group: str = "g", payload: bytes | None = None) -> ChordPart:
+    """What the member at that place contributes to a chord of that size."""
+    done = TaskMessage({"id": f"{group}-done", "task": "done", "n": 0}, b"", routing_key="q")
+    done.once = f"{group}:chord"
+    return ChordPart(group, index, size, b"%d" % index if payload is None else payload, done)

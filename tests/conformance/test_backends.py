@@ -19,6 +19,7 @@ from tests.conformance.backends import (
     open_backend,
     outcome,
     params,
+    part,
 )
 from tests.conformance.processes import forked
 from tests.waiting import wait_until
@@ -317,6 +318,98 @@ def test_one_store_on_several_loops(backend: Backend) -> None:
         backend.store([outcome("a"), outcome("b")])
         assert [waiter.result() for waiter in waiting] == [{"a"}, {"b"}]
     assert asyncio.run(ask("a")) == {"a"}
+
+
+# Members of chords
+
+
+def test_members_are_counted_by_their_places(backend: Backend) -> None:
+    assert backend.add_parts([]) == []
+    assert backend.chord_parts("g") == {}
+    assert backend.add_parts([part(2), part(0, 1, "other")]) == [part(0, 1, "other")]
+    assert backend.add_parts([part(2, payload=b"again")]) == []
+    assert backend.add_parts([part(0, payload=b"\x00\xff"), part(0)]) == []
+    assert backend.add_parts([part(1)]) == [part(1)]
+    assert backend.chord_parts("g") == {0: b"\x00\xff", 1: b"1", 2: b"2"}
+    assert backend.chord_parts("other") == {0: b"0"}
+
+
+def test_complete_is_told_again(backend: Backend) -> None:
+    """Whoever has died between the counting and what follows it asks once more."""
+    backend.add_parts([part(0), part(1)])
+    for _ in range(3):
+        assert backend.add_parts([part(2)]) == [part(2)]
+    assert backend.add_parts([part(1, payload=b"again")]) == [part(1, payload=b"again")]
+    assert backend.chord_parts("g") == {0: b"0", 1: b"1", 2: b"2"}
+
+
+def test_several_members_at_once(backend: Backend) -> None:
+    complete = backend.add_parts([part(0, 2), part(0, group="h"), part(1, 2), part(1, group="h")])
+    assert {each.group for each in complete} == {"g"}
+    assert part(1, 2) in complete
+
+
+def test_many_members(backend: Backend) -> None:
+    size = 1000
+    for start in range(0, size - 100, 100):
+        assert backend.add_parts([part(n, size) for n in range(start, start + 100)]) == []
+    assert part(size - 1, size) in backend.add_parts([part(n, size) for n in range(900, size)])
+    found = backend.chord_parts("g")
+    assert sorted(found) == list(range(size))
+    assert all(found[n] == b"%d" % n for n in range(size))
+
+
+def test_members_counted_from_many_threads(backend: Backend) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        told = list(threads.map(lambda n: backend.add_parts([part(n, 50)]), range(50)))
+    assert sum(map(len, told)) >= 1
+    assert len(backend.chord_parts("g")) == 50
+
+
+def test_what_members_contribute_is_forgotten(backend: Backend) -> None:
+    backend.add_parts([part(n) for n in range(3)])
+    backend.add_parts([part(0, group="h")])
+    backend.forget_parts("g")
+    backend.forget_parts("unknown")
+    assert backend.chord_parts("g") == {}
+    assert backend.chord_parts("h") == {0: b"0"}
+    assert backend.add_parts([part(0)]) == []
+
+
+def test_what_members_contribute_expires(brief: Backend) -> None:
+    brief.add_parts([part(0)])
+
+    def gone() -> bool:
+        brief.cleanup()
+        return brief.chord_parts("g") == {}
+
+    wait_until(gone, PATIENCE, "the clean-up of a chord")
+    brief.add_parts([part(0)])
+    brief.cleanup()
+    assert brief.chord_parts("g") == {0: b"0"}
+
+
+def test_members_that_never_expire(kind: BackendKind, request: pytest.FixtureRequest) -> None:
+    backend = open_backend(kind.url(request), expires=None)
+    backend.add_parts([part(0)])
+    backend.cleanup()
+    assert backend.chord_parts("g") == {0: b"0"}
+    backend.close()
+
+
+def test_the_first_member_lives_as_long_as_the_last(brief: Backend) -> None:
+    brief.add_parts([part(0, 1000)])
+    begun, number = time.monotonic(), 0
+
+    def one_more() -> bool:
+        nonlocal number
+        number += 1
+        brief.add_parts([part(number, 1000)])
+        brief.cleanup()
+        assert 0 in brief.chord_parts("g")
+        return time.monotonic() > begun + 3.5 * brief.expires
+
+    wait_until(one_more, PATIENCE, "several times as long as one of them is kept")
 
 
 # Other processes

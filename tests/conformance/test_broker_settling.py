@@ -14,7 +14,9 @@ from taskq.backends.memory import MemoryBackend
 from taskq.backends.sqlite import SqliteBackend
 from taskq.brokers.base import QueueDepth, Settlement
 from taskq.exceptions import QueueNotFound
+from tests.conformance.backends import part
 from tests.conformance.brokers import (
+    SHORT,
     BrokerKind,
     Consumers,
     Site,
@@ -22,6 +24,7 @@ from tests.conformance.brokers import (
     dead,
     done,
     having,
+    lose_lease,
     message,
     nothing_but,
     number,
@@ -286,6 +289,153 @@ async def test_a_dead_letter_has_an_outcome_as_well(
     await receiver.settle([dead(delivery, outcome=outcome(delivery, states.FAILURE))])
     assert site.backend.fetch([delivery.message.id])[delivery.message.id].state == "FAILURE"
     assert len(site.broker.dead_letters()) == 1
+
+
+# Members of chords, in the same step
+
+
+@having("one_step")
+async def test_members_are_counted_when_they_are_settled(
+    kind: BrokerKind, site: Site, consumer: Consumers
+) -> None:
+    receiver = await consumer("q")
+    site.publish_numbers(range(1, 4))
+    a, b, c = await take(receiver, 3)
+    await receiver.settle([done(a, outcome=outcome(a), part=part(0))])
+    await receiver.settle([dead(b, outcome=outcome(b, states.FAILURE), part=part(1))])
+    assert site.broker.depth("q") == QueueDepth(leased=1, dead=1)
+    assert site.backend.chord_parts("g") == {0: b"0", 1: b"1"}
+    await receiver.settle([done(c, part=part(2), follow_ups=[message(5)])])
+    deliveries = await take(receiver, 2)
+    assert sorted(numbers(deliveries)) == [0, 5]
+    (end,) = [each.message for each in deliveries if number(each) == 0]
+    assert (end.id, end.body) == (part(0).done.id, part(0).done.body)
+    assert site.backend.chord_parts("g") == {0: b"0", 1: b"1", 2: b"2"}
+    await receiver.settle([done(each) for each in deliveries])
+    await nothing_but(receiver, site)
+
+
+@having("one_step")
+async def test_members_in_one_batch(kind: BrokerKind, site: Site, consumer: Consumers) -> None:
+    receiver = await consumer("q")
+    site.publish_numbers(range(1, 6))
+    deliveries = await take(receiver, 5)
+    parts = [part(0), part(0, 1, "h"), part(1), part(0, 2, "i"), part(2)]
+    await receiver.settle(
+        [done(each, part=its) for each, its in zip(deliveries, parts, strict=True)]
+    )
+    ends = await take(receiver, 2)
+    assert {each.message.id for each in ends} == {"g-done", "h-done"}
+    await receiver.settle([done(each) for each in ends])
+    await nothing_but(receiver, site)
+    assert site.backend.chord_parts("i") == {0: b"0"}
+
+
+@having("one_step")
+async def test_many_members_of_one_chord(kind: BrokerKind, site: Site, consumer: Consumers) -> None:
+    receiver = await consumer("q")
+    site.publish_numbers(range(1, 501))
+    deliveries = await take(receiver, 500)
+    for start in range(0, 500, 125):
+        batch = deliveries[start : start + 125]
+        await receiver.settle([done(each, part=part(number(each) - 1, 500)) for each in batch])
+    end = await take_one(receiver)
+    assert end.message.id == "g-done"
+    await receiver.settle([done(end)])
+    await nothing_but(receiver, site)
+    assert sorted(site.backend.chord_parts("g")) == list(range(500))
+
+
+@having("one_step")
+async def test_a_member_that_comes_again_after_the_end(
+    kind: BrokerKind, site: Site, consumer: Consumers
+) -> None:
+    receiver = await consumer("q")
+    site.publish_numbers([1, 2])
+    first, second = await take(receiver, 2)
+    await receiver.settle([done(first, part=part(0, 1))])
+    end = await take_one(receiver)
+    site.backend.forget_parts("g")
+    await receiver.settle([done(end), done(second, part=part(0, 1))])
+    await nothing_but(receiver, site)
+
+
+@having("one_step")
+async def test_an_idle_consumer_is_woken_by_the_end_of_a_chord(
+    kind: BrokerKind, site: Site, consumer: Consumers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind.stop_polling(monkeypatch)
+    first, second = await consumer("members"), await consumer("q")
+    site.publish(message(1, "members"))
+    delivery = await take_one(first)
+    waiting = asyncio.create_task(take_one(second))
+    await asyncio.sleep(0)
+    await first.settle([done(delivery, part=part(0, 1))])
+    assert (await waiting).message.id == "g-done"
+
+
+@having("one_step")
+async def test_a_member_that_was_acknowledged_early(
+    kind: BrokerKind, site: Site, consumer: Consumers
+) -> None:
+    receiver = await consumer("q")
+    site.publish(message(1))
+    delivery = await take_one(receiver)
+    await receiver.settle([done(delivery)])
+    await receiver.settle([done(delivery, part=part(0, 1), acknowledged=True)])
+    end = await take_one(receiver)
+    assert end.message.id == "g-done"
+    await receiver.settle([done(end)])
+    await nothing_but(receiver, site)
+
+
+@having("one_step")
+async def test_what_is_given_back_contributes_nothing(
+    kind: BrokerKind, site: Site, consumer: Consumers
+) -> None:
+    receiver = await consumer("q")
+    site.publish(message(1))
+    delivery = await take_one(receiver)
+    await receiver.settle([requeue(delivery, part=part(0, 1))])
+    again = await take_one(receiver)
+    assert number(again) == 1
+    assert site.backend.chord_parts("g") == {}
+    await receiver.settle([requeue(again, part=part(0, 1), delay=0.01)])
+    assert number(await take_one(receiver)) == 1
+    assert site.backend.chord_parts("g") == {}
+
+
+@having("one_step")
+@pytest.mark.parametrize("settle", [done, dead])
+async def test_a_late_member_contributes_nothing(
+    kind: BrokerKind, site: Site, consumer: Consumers, settle: Callable[..., Settlement]
+) -> None:
+    first, second = await consumer("q", lease=SHORT), await consumer("q")
+    late, current = await lose_lease(site, first, second)
+    await second.settle([done(current, part=part(0, 2, payload=b"current"))])
+    await first.settle([settle(late, part=part(0, 2, payload=b"late"))])
+    assert site.backend.chord_parts("g") == {0: b"current"}
+    await first.settle([settle(late, part=part(1, 2))])
+    assert site.backend.chord_parts("g") == {0: b"current"}
+    await nothing_but(second, site)
+
+
+@having("one_step")
+async def test_a_chord_counts_nothing_if_another_part_cannot_be_written(
+    kind: BrokerKind, site: Site, consumer: Consumers
+) -> None:
+    receiver = await consumer("q")
+    site.publish_numbers([1, 2])
+    a, b = await take(receiver, 2)
+    lost = message(9, "key", exchange="nowhere")
+    with pytest.raises(QueueNotFound):
+        await receiver.settle([done(a, part=part(0, 1)), done(b, follow_ups=[lost])])
+    assert site.backend.chord_parts("g") == {}
+    await receiver.settle([done(a, part=part(0, 1)), done(b)])
+    assert (await take_one(receiver)).message.id == "g-done"
+
+
+# Other stores
 
 
 async def test_other_stores_are_left_alone(

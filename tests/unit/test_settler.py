@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from taskq.backends.base import Outcome
+from taskq.backends.base import ChordPart, Outcome
 from taskq.brokers.base import Delivery, Fate, Settlement
 from taskq.exceptions import OperationalError, QueueNotFound
 from taskq.message import TaskMessage
@@ -29,6 +29,7 @@ class Store:
         self.batches: list[list[Settlement]] = []
         self.published: list[TaskMessage] = []
         self.stored: list[Outcome] = []
+        self.parts: dict[tuple[str, int], bytes] = {}
 
     def settles_into(self, backend: object) -> bool:
         return self.one_step
@@ -43,6 +44,8 @@ class Store:
         for item in batch:
             if item.outcome and item.outcome.task_id in self.poison:
                 raise self.poison[item.outcome.task_id]
+            if item.part and item.part.group in self.poison:
+                raise self.poison[item.part.group]
             for message in item.follow_ups:
                 if message.id in self.poison:
                     raise self.poison[message.id]
@@ -55,6 +58,13 @@ class Store:
     def store(self, outcomes: Sequence[Outcome]) -> None:
         self._maybe_fail("store")
         self.stored += outcomes
+
+    def add_parts(self, parts: Sequence[ChordPart]) -> list[ChordPart]:
+        self._maybe_fail("count")
+        for part in parts:
+            self.parts.setdefault((part.group, part.index), part.payload)
+        groups = [group for group, _ in self.parts]
+        return [part for part in parts if groups.count(part.group) >= part.size]
 
     @property
     def settled(self) -> list[Settlement]:
@@ -70,6 +80,11 @@ def settlement(n: int, fate: Fate = Fate.DONE, **more: Any) -> Settlement:
 
 def follow_up(n: int) -> TaskMessage:
     return TaskMessage({"id": f"f{n}", "task": "t"}, b"body", once=f"{n}:chain")
+
+
+def part(n: int, size: int = 2) -> ChordPart:
+    done = TaskMessage({"id": "done", "task": "t"}, b"body", once="g:chord")
+    return ChordPart("g", n, size, b"%d" % n, done)
 
 
 def ids(settlements: Sequence[Settlement]) -> list[str]:
@@ -210,6 +225,26 @@ async def test_an_outcome_that_cannot_be_written(store: Store) -> None:
     assert "too large" in item.reason
 
 
+async def test_a_chord_is_told_even_if_what_follows_cannot_be_written(store: Store) -> None:
+    store.poison = {"f1": QueueNotFound("nowhere")}
+    async with running(store) as (settler, _):
+        settler.add(settlement(1, follow_ups=[follow_up(1)], part=part(1)))
+        await settler.finished()
+    (item,) = store.settled
+    assert (item.fate, list(item.follow_ups), item.part) == (Fate.DEAD, [], part(1))
+
+
+async def test_a_part_that_cannot_be_written(store: Store) -> None:
+    store.poison = {"g": ValueError("cannot count")}
+    async with running(store) as (settler, _):
+        settler.add(settlement(1, follow_ups=[follow_up(1)], part=part(1)))
+        await settler.finished()
+    (item,) = store.settled
+    assert (item.fate, item.part) == (Fate.DEAD, None)
+    assert item.outcome is not None
+    assert "cannot count" in item.reason
+
+
 async def test_the_reason_of_a_dead_letter_is_kept(store: Store) -> None:
     store.poison = {"1": ValueError("too large")}
     async with running(store) as (settler, _):
@@ -293,3 +328,47 @@ async def test_two_stores_of_which_one_is_away(store: Store, step: int) -> None:
     # A step that is done again is recognised by its key.
     assert {message.once for message in store.published} == {"1:chain"}
     assert {outcome.task_id for outcome in store.stored} == {"1"}
+
+
+async def test_members_of_chords_are_counted_before_they_are_settled(store: Store) -> None:
+    store.one_step = False
+    async with running(store) as (settler, _):
+        settler.add(settlement(0, part=part(0)))
+        await settler.finished()
+        assert store.calls == ["store", "count", "settle"]
+        assert store.published == []
+        settler.add(settlement(1, part=part(1), acknowledged=True))
+        await settler.finished()
+    assert store.calls[3:] == ["store", "count", "publish"]
+    assert store.parts == {("g", 0): b"0", ("g", 1): b"1"}
+    assert [message.id for message in store.published] == ["done"]
+    assert [item.part for item in store.settled] == [None]
+
+
+async def test_in_one_step_they_are_counted_there(store: Store) -> None:
+    async with running(store) as (settler, _):
+        settler.add(settlement(0, part=part(0)))
+        await settler.finished()
+    assert store.calls == ["settle"]
+    assert [item.part for item in store.settled] == [part(0)]
+
+
+@pytest.mark.parametrize("step", ["store", "count", "publish", "settle"])
+async def test_away_while_members_are_counted(store: Store, step: str) -> None:
+    store.one_step = False
+    original = store._maybe_fail
+
+    def maybe_fail(name: str) -> None:
+        original(name)
+        if name == step and store.calls.count(name) == 1:
+            raise OperationalError("away")
+
+    store._maybe_fail = maybe_fail  # type: ignore[method-assign]
+    async with running(store) as (settler, _):
+        settler.add(settlement(0, part=part(0)))
+        settler.add(settlement(1, part=part(1)))
+        await settler.finished()
+    assert ids(store.settled) == ["0", "1"]
+    assert store.parts == {("g", 0): b"0", ("g", 1): b"1"}
+    # Told as often as it is counted; the key makes it one message.
+    assert {message.once for message in store.published} == {"g:chord"}
