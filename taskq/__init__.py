@@ -6,7 +6,8 @@ from taskq.canvas import Signature, chain, chord, group, maybe_signature, signat
 from taskq.context import get_current_app
 from taskq.exceptions import Ignore, Reject, Retry
 from taskq.message import new_id as uuid
-from taskq.result import AsyncResult, GroupResult
+from taskq.result import AsyncResult
+from taskq.result_set import GroupResult, ResultSet
 from taskq.routing import Broadcast, Exchange, Queue, binding
 from taskq.task import Task
 
@@ -18,6 +19,7 @@ __all__ = [
     "Ignore",
     "Queue",
     "Reject",
+    "ResultSet",
     "Retry",
     "Signature",
     "Task",

@@ -3,157 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
-
-import msgspec
 
 from taskq import states
 from taskq.backends.base import Outcome
 from taskq.context import get_current_app, running
 from taskq.exceptions import TaskQError, TaskRevokedError, TimeoutError
-from taskq.failure import describe, rebuild
-from taskq.serialization import compress, decompress
-from taskq.serialization.plain import all_plain
+from taskq.failure import rebuild
 
 if TYPE_CHECKING:
     from taskq.backends.base import Backend
-    from taskq.serialization import SerializerRegistry
+    from taskq.result_codec import ResultCodec
 
 R = TypeVar("R", covariant=True)
-
-_COMPRESSED = b"\0celery-compressed\0"
-"""How a compressed result begins, as Celery marks it; the content type follows."""
-
-
-class _Plain(msgspec.Struct, gc=False):
-    """The usual document: a struct is encoded in a fraction of the time of a dict."""
-
-    status: str
-    result: Any
-    traceback: None
-    children: tuple[()]
-    date_done: str
-    task_id: str
-
-
-_encode_plain = msgspec.json.Encoder().encode
-
-
-class ResultCodec:
-    """Between an outcome's bytes and the document in them; the document is Celery's.
-
-    Args:
-        serializers: the app's serializers.
-        serializer: the setting ``result_serializer``.
-        accept: content types that results may have.
-        extended: keep name, arguments, worker, retries and queue as well.
-        compression: compress what is kept.
-        tracebacks: errors carry the worker's traceback as a note.
-    """
-
-    def __init__(
-        self,
-        serializers: SerializerRegistry,
-        serializer: str,
-        accept: frozenset[str],
-        extended: bool = False,
-        compression: str | None = None,
-        tracebacks: bool = True,
-    ) -> None:
-        self._serializers = serializers
-        self._serializer = serializer
-        self._content_type = next(iter(serializers.content_types([serializer])))
-        self._accept = accept
-        self._compression = compression
-        self._usual = serializer == "json" and not compression and serializers.is_built_in("json")
-        self.extended = extended
-        self.tracebacks = tracebacks
-
-    def encode(
-        self,
-        task_id: str,
-        state: str,
-        result: Any,
-        traceback: str | None = None,
-        headers: Mapping[str, Any] | None = None,
-        **more: Any,
-    ) -> Outcome:
-        """The outcome to keep of a task.
-
-        Args:
-            task_id: whose it is.
-            state: its state.
-            result: the value, the exception, or what a task said of its progress.
-            traceback: of the exception, as text.
-            headers: the message's, for parent and group.
-            more: what an extended result keeps.
-
-        Raises:
-            EncodeError: the value cannot be encoded.
-        """
-        if state == states.SUCCESS and self._usual and not more and _stands_alone(headers):
-            payload = self._encode_usual(task_id, state, result)
-            if payload is not None:
-                return Outcome(task_id, state, payload)
-        if isinstance(result, BaseException):
-            result = describe(result, self._encodable)
-        document = {
-            "status": state,
-            "result": result,
-            "traceback": traceback,
-            "children": (),
-            "date_done": datetime.now(UTC).isoformat() if state in states.READY_STATES else None,
-            "task_id": task_id,
-            **more,
-        }
-        if headers is not None:
-            if headers.get("group"):
-                document["group_id"] = headers["group"]
-            if headers.get("parent_id"):
-                document["parent_id"] = headers["parent_id"]
-        payload = self._serializers.encode(document, self._serializer).body
-        # What is still going on is not: stores look for its state.
-        if self._compression and state in states.READY_STATES:
-            compressed, content_type = compress(payload, self._compression)
-            payload = _COMPRESSED + content_type.encode() + b"\0" + compressed
-        return Outcome(task_id, state, payload)
-
-    def _encode_usual(self, task_id: str, state: str, result: Any) -> bytes | None:
-        """The document of a plain result; None if there is anything special about it."""
-        if not all_plain((result,)):
-            return None
-        done = datetime.now(UTC).isoformat()
-        try:
-            return _encode_plain(_Plain(state, result, None, (), done, task_id))
-        except (OverflowError, UnicodeError):
-            return None  # huge numbers and lone surrogates, which the usual way knows about
-
-    def _encodable(self, value: Any) -> bool:
-        try:
-            self._serializers.encode(value, self._serializer)
-        except Exception:
-            return False
-        return True
-
-    def decode(self, outcome: Outcome) -> dict[str, Any]:
-        """The document in an outcome.
-
-        Raises:
-            DecodeError: the bytes are no result document.
-        """
-        payload = outcome.payload
-        if payload.startswith(_COMPRESSED):
-            content_type, _, compressed = payload[len(_COMPRESSED) :].partition(b"\0")
-            payload = decompress(compressed, content_type.decode())
-        document = self._serializers.decode(payload, self._content_type, "utf-8", self._accept)
-        return dict(document)
-
-
-def _stands_alone(headers: Mapping[str, Any] | None) -> bool:
-    """Has the task neither parent nor group?"""
-    return headers is None or not (headers.get("parent_id") or headers.get("group"))
 
 
 class AsyncResult(Generic[R]):
@@ -211,7 +75,7 @@ class AsyncResult(Generic[R]):
             RuntimeError: called inside a task.
         """
         if disable_sync_subtasks:
-            _refuse_inside_task()
+            refuse_inside_task()
         if self._final is None:
             found = self._backend().wait([self.id], timeout)
             self._take(found)
@@ -390,149 +254,6 @@ class AsyncResult(Generic[R]):
         return hash(self.id)
 
 
-class ResultSet(Generic[R]):
-    """Several results, waited for together.
-
-    Args:
-        results: the results.
-    """
-
-    def __init__(self, results: Iterable[AsyncResult[R]] = ()) -> None:
-        self.results = list(results)
-
-    def add(self, result: AsyncResult[R]) -> None:
-        """Add one more."""
-        if result not in self.results:
-            self.results.append(result)
-
-    def ready(self) -> bool:
-        """Have all ended?"""
-        return all(result._final is not None for result in self._looked_at())
-
-    def successful(self) -> bool:
-        """Have all ended well?"""
-        return all(result.successful() for result in self._looked_at())
-
-    def failed(self) -> bool:
-        """Has one of them ended badly?"""
-        return any(result.failed() for result in self._looked_at())
-
-    def completed_count(self) -> int:
-        """How many have ended well?"""
-        return sum(result.successful() for result in self._looked_at())
-
-    def _looked_at(self) -> list[AsyncResult[R]]:
-        """All of them, after one look at the store for those that have not ended."""
-        waiting = [result for result in self.results if result._final is None]
-        if waiting:
-            found = waiting[0]._backend().fetch([result.id for result in waiting])
-            for result in waiting:
-                result._take(found)
-        return self.results
-
-    def get(
-        self,
-        timeout: float | None = None,
-        propagate: bool = True,
-        disable_sync_subtasks: bool = True,
-    ) -> list[R]:
-        """Wait for all of them; their values, in order.
-
-        Args:
-            timeout: seconds to wait for all together; None waits for ever.
-            propagate: raise what a task raised; otherwise its exception stands for its value.
-            disable_sync_subtasks: refuse to wait inside a task.
-
-        Raises:
-            TimeoutError: not all are there in time.
-        """
-        if disable_sync_subtasks:
-            _refuse_inside_task()
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while waiting := self._waiting(propagate):
-            left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-            found = waiting[0]._backend().wait([result.id for result in waiting], left)
-            if not found and left == 0.0:
-                raise self._too_late(waiting, timeout)
-            for result in waiting:
-                result._take(found)
-        return [result.get(0, propagate, disable_sync_subtasks=False) for result in self.results]
-
-    join = get
-
-    async def aget(self, timeout: float | None = None, propagate: bool = True) -> list[R]:
-        """`get` for code on an event loop."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while waiting := self._waiting(propagate):
-            left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-            found = await waiting[0]._backend().await_([result.id for result in waiting], left)
-            if not found and left == 0.0:
-                raise self._too_late(waiting, timeout)
-            for result in waiting:
-                result._take(found)
-        return [result._value(result._final or {}, propagate) for result in self.results]
-
-    def __await__(self) -> Generator[Any, None, list[R]]:
-        return self.aget().__await__()
-
-    def _waiting(self, propagate: bool) -> list[AsyncResult[R]]:
-        """Those that have not ended; none as soon as one has failed that shall be raised."""
-        if propagate:
-            for result in self.results:
-                if result._final is not None:
-                    result._value(result._final, propagate)
-        return [result for result in self.results if result._final is None]
-
-    def _too_late(self, waiting: list[AsyncResult[R]], timeout: float | None) -> TimeoutError:
-        return TimeoutError(
-            f"{len(waiting)} of {len(self.results)} results are not there within {timeout} s; "
-            f"the first is {waiting[0].id}"
-        )
-
-    def forget(self) -> None:
-        """Delete all of them from the store."""
-        for result in self.results:
-            result.forget()
-
-    def __len__(self) -> int:
-        return len(self.results)
-
-    def __iter__(self) -> Iterator[AsyncResult[R]]:
-        return iter(self.results)
-
-    def __getitem__(self, index: int) -> AsyncResult[R]:
-        return self.results[index]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ResultSet) and other.results == self.results
-
-    def __hash__(self) -> int:
-        return hash(tuple(self.results))
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}: [{', '.join(map(str, self.results))}]>"
-
-
-class GroupResult(ResultSet[R]):
-    """The results of a group.
-
-    Args:
-        id: the group's id.
-        results: its members' results, in order.
-        parent: the result of the step before, if the group ends a chain.
-    """
-
-    def __init__(self, id: str, results: Iterable[AsyncResult[R]] = (), parent: Any = None) -> None:
-        super().__init__(results)
-        self.id = id
-        self.parent = parent
-
-    @property
-    def children(self) -> list[AsyncResult[R]]:
-        """The members' results."""
-        return self.results
-
-
 class EagerResult(AsyncResult[R]):
     """The result of a task that ran in this process.
 
@@ -580,7 +301,8 @@ def _first_argument(value: Any) -> Any:
     return message[0] if isinstance(message, list | tuple) and message else message
 
 
-def _refuse_inside_task() -> None:
+def refuse_inside_task() -> None:
+    """Raise RuntimeError inside a task: waiting there can go on for ever."""
     if running.get() is not None:
         raise RuntimeError(
             "never wait for a result inside a task: workers that wait for each other stop "

@@ -19,7 +19,9 @@ from taskq.eager import fail_eagerly, run_eagerly
 from taskq.exceptions import ImproperlyConfigured
 from taskq.message import TaskMessage
 from taskq.producer import CallOptions, Producer, time_zone
-from taskq.result import AsyncResult, EagerResult, GroupResult, ResultCodec
+from taskq.result import AsyncResult, EagerResult
+from taskq.result_codec import ResultCodec
+from taskq.result_set import GroupResult
 from taskq.routing import Queue, Router
 from taskq.settings import Settings
 

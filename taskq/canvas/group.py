@@ -11,7 +11,8 @@ from taskq.message import new_id
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
-    from taskq.result import EagerResult, GroupResult
+    from taskq.result import EagerResult
+    from taskq.result_set import GroupResult
 
 
 class group(Signature):  # noqa: N801 - the field's name for it

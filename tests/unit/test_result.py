@@ -21,7 +21,7 @@ from taskq.exceptions import (
     TaskRevokedError,
     TimeoutError,
 )
-from taskq.result import ResultSet
+from taskq.result_set import ResultSet
 
 Store = Callable[..., AsyncResult[Any]]
 
