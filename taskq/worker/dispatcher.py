@@ -130,7 +130,8 @@ class Dispatcher:
         for job in self._jobs.values():
             mine = job.delivery
             if (
-                mine.message.headers["id"] == message.headers["id"]
+                not job.given_back
+                and mine.message.headers["id"] == message.headers["id"]
                 and mine.queue == delivery.queue
                 and mine.message.headers.get("retries") == message.headers.get("retries")
             ):
@@ -167,7 +168,7 @@ class Dispatcher:
     def finished(self, job: Job, report: Report) -> None:
         """The pool has a report."""
         self._running -= 1
-        self._settler.add(self._fates.of_report(job, report), job)
+        self._settle(job, self._fates.of_report(job, report))
 
     def lost(self, job: Job, loss: Loss, detail: str) -> None:
         """The pool has no report, and never will."""
@@ -177,17 +178,22 @@ class Dispatcher:
         else:
             self._end(job, self._fates.of_loss(job, loss, detail))
 
+    def _settle(self, job: Job, settlement: Settlement) -> None:
+        # What is given back can be here again before the settler says that it is written.
+        job.given_back = settlement.fate is Fate.REQUEUE
+        self._settler.add(settlement, job)
+
     def _end(self, job: Job, end: Settlement | Verdict) -> None:
         """Settle a job that has no report; first let the pool tell whoever must know."""
         if isinstance(end, Settlement):
-            self._settler.add(end, job)
+            self._settle(job, end)
             return
         end.settlement.acknowledged = job.acknowledged
         if self._aborted and end.unstarted:
             # Whoever gets it next tells of its end.
-            self._settler.add(Settlement(job.delivery, Fate.REQUEUE, unused=True), job)
+            self._settle(job, Settlement(job.delivery, Fate.REQUEUE, unused=True))
         elif self._aborted:
-            self._settler.add(end.settlement, job)
+            self._settle(job, end.settlement)
         else:
             job.verdict, job.early = end, False
             self._backlog.add_first(job)
@@ -282,7 +288,7 @@ class Dispatcher:
                 self._backlog.add(job)
             else:
                 job.early = False  # what is settled now is all of it
-                self._settler.add(Settlement(job.delivery, Fate.REQUEUE, unused=True), job)
+                self._settle(job, Settlement(job.delivery, Fate.REQUEUE, unused=True))
 
     def abort(self) -> None:
         """Stop what is running, and hand all back; what is acknowledged has failed."""

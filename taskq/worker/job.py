@@ -46,6 +46,7 @@ class Job(msgspec.Struct, eq=False, gc=False):
         terminated: its process is being killed because it was revoked.
         warned: seconds into its run when it was last told of its soft limit; 0 is not yet.
         verdict: it has ended without a report, and is only to be told to whoever must know.
+        given_back: it is over here; if its message comes again, that is another run.
     """
 
     ticket: int
@@ -59,6 +60,7 @@ class Job(msgspec.Struct, eq=False, gc=False):
     terminated: bool = False
     warned: float = 0.0
     verdict: Verdict | None = None
+    given_back: bool = False
 
     @property
     def id(self) -> str:

@@ -237,6 +237,22 @@ def test_a_message_that_comes_again_settles_what_runs(app: TaskQ) -> None:
     assert bench.running == []
 
 
+@pytest.mark.parametrize("how", ["lost", "rejected"])
+def test_one_that_is_given_back_may_come_again_at_once(app: TaskQ, how: str) -> None:
+    """The broker has it again before the settler tells that it is written."""
+    bench = Bench(app, size=1)
+    bench.admit("a", task_id="1")
+    job = bench.pool.jobs.pop()
+    if how == "lost":
+        bench.dispatcher.lost(job, Loss.CRASHED, "signal 9")
+    else:
+        bench.dispatcher.finished(job, Report(job.ticket, Fate.REQUEUE, "REJECTED"))
+    (again,) = bench.admit("a", task_id="1", deliveries=2)
+    assert [settlement.fate for settlement in bench.write()] == [Fate.REQUEUE]
+    assert bench.dispatcher.deliveries() == [again]
+    assert bench.running == ["a"]
+
+
 @pytest.mark.parametrize("other", [{"task_id": "2"}, {"queue": "other"}, {"retries": 1}], ids=str)
 def test_what_only_looks_the_same_runs_as_well(app: TaskQ, other: dict[str, Any]) -> None:
     bench = Bench(app)
