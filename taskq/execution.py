@@ -79,11 +79,13 @@ class Sentence(msgspec.Struct, array_like=True, gc=False):
         state: FAILURE or REVOKED.
         error: the name of one of `taskq.exceptions`.
         text: what it says.
+        quiet: its errbacks are not called, for a process has died while they were.
     """
 
     state: str
     error: str
     text: str
+    quiet: bool = False
 
 
 class TaskRunner:
@@ -178,10 +180,7 @@ class TaskRunner:
         report = self.refuse(ticket, message, exc)
         try:
             request = self._open(message, queue, 1)
-            report.never_run = self._follow_ups.never_run(
-                request, exc, ExceptionInfo(exc).traceback
-            )
-            report.part = self._follow_ups.part(request, states.FAILURE, exc)
+            self._follow_ups.tell_failure(report, request, exc, ExceptionInfo(exc), errbacks=False)
         except Exception:
             logger.debug("%s has nobody to tell", message.id, exc_info=True)
         return report
@@ -198,7 +197,8 @@ class TaskRunner:
         try:
             request = self._open(message, queue, 1)
             exc: Exception = getattr(exceptions, sentence.error)(sentence.text)
-            self._follow_ups.tell_failure(report, request, exc, ExceptionInfo(exc))
+            info = ExceptionInfo(exc)
+            self._follow_ups.tell_failure(report, request, exc, info, not sentence.quiet)
         except Exception:  # whatever a sender can put into a message
             logger.debug("%s has nobody to tell", message.id, exc_info=True)
         return report

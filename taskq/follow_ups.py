@@ -168,12 +168,25 @@ class FollowUps:
         return ChordPart(header, index, size, outcome.payload, done)
 
     def tell_failure(
-        self, report: Report, request: Request, exc: BaseException, info: ExceptionInfo
+        self,
+        report: Report,
+        request: Request,
+        exc: BaseException,
+        info: ExceptionInfo,
+        errbacks: bool = True,
     ) -> None:
-        """Add to a report all that must follow a failure."""
+        """Add to a report all that must follow a failure.
+
+        Args:
+            report: gets it.
+            request: what has failed.
+            exc: why.
+            info: the same, for those that read it.
+            errbacks: call or send the errbacks as well.
+        """
         if request.chain:
             report.never_run = self.never_run(request, exc, info.traceback)
-        if request.errbacks:
+        if request.errbacks and errbacks:
             report.follow_ups = self.of_failure(request, exc, info)
         if request.chord or request.chain:
             report.part = self.part(request, states.FAILURE, exc)

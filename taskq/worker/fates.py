@@ -82,6 +82,9 @@ class Fates:
         if job.verdict is not None:
             if loss is Loss.UNSTARTED:
                 return job.verdict
+            sentence = job.verdict.sentence
+            if not sentence.quiet:  # an errback may have killed the process: once more without
+                return replace(job.verdict, sentence=replace(sentence, quiet=True))
             # Nobody could be told; it has ended all the same.
             return replace(job.verdict.settlement, delivery=job.delivery)
         if loss is Loss.TIMED_OUT:

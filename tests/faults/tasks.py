@@ -175,6 +175,12 @@ def _add_deadly(app: TaskQ, journal: Journal) -> None:
         journal.write("end", key)
         return "alive"
 
+    @app.task(name="strike")
+    def strike(request: Any, exc: Exception, traceback: str) -> None:
+        """An errback that kills its process."""
+        journal.write("strike", request.id)
+        os.kill(os.getpid(), signal.SIGKILL)
+
     @app.task(name="leave")
     def leave(key: str) -> None:
         """End its own process in an orderly way."""

@@ -153,6 +153,14 @@ class TestMember:
         assert stage.journal.count("start", "poison") == 3
         assert worker.terminate() == 0
 
+    def test_its_errback_kills_the_process(self, stage: Stage) -> None:
+        worker = stage.worker()
+        member = task(stage, "falter", "x", 0, True).on_error(task(stage, "strike"))
+        result = send(stage, task(stage, "note", 1), member)
+        assert_failed(stage, result, r"WorkerLostError.*crash 3 of 3", dead=1)
+        assert stage.journal.count("strike") == 4, "in each run, and when its end was told"
+        assert worker.terminate() == 0
+
     def test_it_kills_its_process_and_then_succeeds(self, stage: Stage) -> None:
         worker = stage.worker()
         result = send(stage, task(stage, "note", 1), task(stage, "die", "once", 1))

@@ -230,6 +230,15 @@ def test_whoever_must_know_is_told(app: TaskQ, work: Task[..., Any]) -> None:
     assert document(app, report.part)["result"]["exc_type"] == "TaskRevokedError"
 
 
+@pytest.mark.usefixtures("total", "told")
+def test_errbacks_that_kill_are_left_out(app: TaskQ, work: Task[..., Any]) -> None:
+    message = member(app, work, "fine", link_error=app.signature("tell"))
+    sentence = Sentence(states.FAILURE, "WorkerLostError", "signal 9", quiet=True)
+    report = TaskRunner(app).pronounce(5, message, "q", sentence)
+    assert report.follow_ups == []
+    assert report.part is not None
+
+
 def test_later_steps_are_told(app: TaskQ, work: Task[..., Any]) -> None:
     result: Any = (work.s(1) | work.s() | group(work.s(), work.s() | work.s())).delay()
     report = pronounce(app, sent(app)[0])

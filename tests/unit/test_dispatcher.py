@@ -168,6 +168,10 @@ def test_an_end_is_told_before_it_is_settled(app: TaskQ) -> None:
     assert bench.pool.jobs.pop() is job
     assert job.verdict is not None
     bench.dispatcher.lost(job, Loss.CRASHED, "signal 9 again")
+    bench.dispatcher.has_room()
+    assert bench.pool.jobs.pop() is job
+    assert job.verdict.sentence.quiet
+    bench.dispatcher.lost(job, Loss.CRASHED, "signal 9 for the last time")
     (settlement,) = bench.write()
     assert settlement.fate is Fate.DEAD
     assert bench.dispatcher.in_flight == 0

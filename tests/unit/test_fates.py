@@ -289,6 +289,10 @@ def test_an_end_that_cannot_be_told_is_settled_all_the_same(
     assert isinstance(end, Verdict)
     job.verdict = end
     again = job.delivery = make_job(app, add).delivery
+    quiet = Fates(app).of_loss(job, Loss.CRASHED, "signal 9")
+    assert isinstance(quiet, Verdict), "an errback may have killed the process"
+    assert (quiet.sentence.quiet, quiet.settlement) == (True, end.settlement)
+    job.verdict = end = quiet
     for loss in (Loss.CRASHED, Loss.TIMED_OUT):
         settlement = Fates(app).of_loss(job, loss, "signal 9")
         assert isinstance(settlement, Settlement)
