@@ -12,7 +12,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from taskq import TaskQ, signals
+from taskq import TaskQ, chord, signals
+from taskq.exceptions import ChordError
 from tests.e2e.project import make_app
 
 
@@ -45,12 +46,18 @@ def _use(app: TaskQ, nested: bool) -> dict[str, Any]:
         "many": [result.get(timeout=30) for result in many],
         "chain": chain.get(timeout=30),
         "retry": tasks["retry"].delay(2).get(timeout=30),
+        "chord": chord([tasks["add"].s(n, 1) for n in range(20)], tasks["note"].s())().get(30),
         "late": tasks["add"].apply_async((1, 1), countdown=0.2).get(timeout=30),
         "large": len(tasks["note"].delay("x" * 1_000_000).get(timeout=30)),
     }
     if nested:
         found["parent"] = tasks["parent"].delay(41).get(timeout=30)
         found["aparent"] = tasks["aparent"].delay(1).get(timeout=30)
+    inner = chord([tasks["add"].s(1, 1), app.signature("careless")], tasks["note"].s())
+    try:
+        chord([inner, tasks["add"].s(1, 1)], tasks["note"].s())().get(timeout=30)
+    except ChordError as exc:
+        found["failed chord"] = str(exc)
     for name in ("wrong", "no_such", "careless"):
         try:
             app.send_task(name).get(timeout=30)

@@ -32,6 +32,8 @@ def test_tasks_of_every_kind(tmp_path: Path, pool: str) -> None:
     found = run(tmp_path, pool)
     assert found["many"] == list(range(1, 201))
     assert found["chain"] == 6
+    assert found["chord"] == list(range(1, 21))
+    assert "ChordError" in found["failed chord"], "of the chord within the chord"
     assert found["retry"] == 2
     assert found["late"] == 2
     assert found["large"] == 1_000_000
