@@ -352,6 +352,24 @@ def test_a_store_that_is_away_is_asked_again(
     assert len(sent(app)) == 1
 
 
+def test_a_body_that_was_sent_before_the_retry(
+    app: TaskQ, work: Task[..., Any], total: Task[..., Any], finish: Finish, run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    chord([work.s(1)], total.s()).delay()
+    forget = app.backend.forget_parts
+
+    def away(group: str) -> None:
+        raise ConnectionError("away")
+
+    monkeypatch.setattr(app.backend, "forget_parts", away)
+    (report,) = finish()
+    assert (report.state, len(sent(app))) == (states.RETRY, 1)
+    monkeypatch.setattr(app.backend, "forget_parts", forget)
+    assert run(report.follow_ups[0]).state == states.SUCCESS
+    assert len(sent(app)) == 1
+
+
 def test_a_failed_member(
     app: TaskQ, work: Task[..., Any], total: Task[..., Any], told: list[Any], finish: Finish
 ) -> None:

@@ -188,6 +188,17 @@ def test_an_end_is_not_told_while_everything_stops(app: TaskQ) -> None:
     assert settlement.fate is Fate.DEAD
 
 
+@pytest.mark.parametrize("how", ["give_back", "abort"])
+def test_an_end_that_another_worker_would_come_to_is_given_back(app: TaskQ, how: str) -> None:
+    """A chord may wait for it: whoever gets it next tells of its end."""
+    bench = Bench(app, size=1)
+    (_, unknown) = bench.admit("a", "x")
+    getattr(bench.dispatcher, how)()
+    (settlement,) = bench.write()
+    assert settlement.delivery is unknown
+    assert (settlement.fate, settlement.unused) == (Fate.REQUEUE, True)
+
+
 def test_losses_are_settled(app: TaskQ) -> None:
     bench = Bench(app)
     bench.admit("a")
