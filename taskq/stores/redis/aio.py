@@ -64,12 +64,13 @@ class LoopLink:
         connection = (SSLConnection if address.tls else kind)(
             socket_timeout=None, redis_connect_func=greet, **options
         )
+        link = cls(connection, timeout, address.tls)
         try:
             await connection.connect()
         except BaseException:
-            await connection.disconnect(nowait=True)
+            await link.close()
             raise
-        return cls(connection, timeout, address.tls)
+        return link
 
     async def talk(self, commands: Any) -> Answers:
         """Say all of this, and return the replies, errors among them.
@@ -239,6 +240,7 @@ class LoopClient:
             await self.close()
             for link in list(self._kept):
                 await link.close()
+            await asyncio.sleep(0)  # the loop lets go of what was closed in its next turn
             self._store.loops.pop(asyncio.get_running_loop(), None)
 
     def keep(self, link: LoopLink) -> None:
