@@ -205,6 +205,9 @@ class Broker(ABC):
     def publish(self, messages: Sequence[TaskMessage]) -> None:
         """Send messages; all of them in one round trip, and none if it raises.
 
+        A broker may bound for how many messages the latter holds, and says so in its guide;
+        whoever publishes the same messages again after an error sends none of them twice.
+
         Raises:
             OperationalError: the broker cannot be reached, or refuses them.
             QueueNotFound: no queue is bound to the exchange for that routing key.
