@@ -36,6 +36,7 @@ class BrokerKind:
         stop_polling: makes it look for news only when it is woken, if it polls.
         survives_restart: what it holds is there for whoever opens it next.
         deployment: another way to run a server that is tested already.
+        slow: tested only when the slow tests are.
         many_processes: several processes can use it at a time.
         one_step: it settles into the result store of the same URL.
     """
@@ -46,7 +47,12 @@ class BrokerKind:
     survives_restart: bool = True
     many_processes: bool = True
     deployment: bool = False
+    slow: bool = False
     one_step: bool = True
+
+    def marks(self) -> list[pytest.MarkDecorator]:
+        """How tests of it are marked."""
+        return [pytest.mark.deployment] * self.deployment + [pytest.mark.slow] * self.slow
 
 
 def _sqlite_url(request: pytest.FixtureRequest) -> str:
@@ -65,10 +71,10 @@ def _stop_polling_redis(monkeypatch: pytest.MonkeyPatch) -> None:
 BROKERS = (
     BrokerKind("sqlite", _sqlite_url, _stop_polling_sqlite),
     BrokerKind("redis", redis_url, _stop_polling_redis),
-    BrokerKind("redis-tls", tls_url, _stop_polling_redis, deployment=True),
-    BrokerKind("redis-sentinel", sentinel_url, _stop_polling_redis, deployment=True),
+    BrokerKind("redis-tls", tls_url, _stop_polling_redis, deployment=True, slow=True),
+    BrokerKind("redis-sentinel", sentinel_url, _stop_polling_redis, deployment=True, slow=True),
     BrokerKind("redis-cluster", cluster_url, _stop_polling_redis, one_step=False, deployment=True),
-    BrokerKind("redis-cluster-slot", one_slot_url, _stop_polling_redis, deployment=True),
+    BrokerKind("redis-cluster-slot", one_slot_url, _stop_polling_redis, deployment=True, slow=True),
     BrokerKind("memory", lambda request: "memory://", survives_restart=False, many_processes=False),
 )
 
@@ -76,7 +82,7 @@ BROKERS = (
 def params(feature: str = "name") -> list[Any]:
     """The parameters of a fixture or a test that wants each of them that has a feature."""
     return [
-        pytest.param(kind, id=kind.name, marks=[pytest.mark.deployment] * kind.deployment)
+        pytest.param(kind, id=kind.name, marks=kind.marks())
         for kind in BROKERS
         if getattr(kind, feature)
     ]
