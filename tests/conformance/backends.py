@@ -24,8 +24,7 @@ class BackendKind:
         name: shown in the names of tests.
         url: where it is; a URL asked for twice in a test names the same place.
         stop_polling: makes it look for news only when it is woken, if it polls.
-        deployment: another way to run a server that is tested already.
-        slow: tested only when the slow tests are.
+        slow: another way to run a server that is tested already; tested with the slow tests.
         many_processes: several processes can use it at a time, and it outlives them.
     """
 
@@ -33,12 +32,11 @@ class BackendKind:
     url: Callable[[pytest.FixtureRequest], str]
     stop_polling: Callable[[pytest.MonkeyPatch], None] = lambda monkeypatch: None
     many_processes: bool = True
-    deployment: bool = False
     slow: bool = False
 
     def marks(self) -> list[pytest.MarkDecorator]:
         """How tests of it are marked."""
-        return [pytest.mark.deployment] * self.deployment + [pytest.mark.slow] * self.slow
+        return [pytest.mark.slow] * self.slow
 
 
 def _sqlite_url(request: pytest.FixtureRequest) -> str:
@@ -59,12 +57,10 @@ def _stop_polling_redis(monkeypatch: pytest.MonkeyPatch) -> None:
 BACKENDS = (
     BackendKind("sqlite", _sqlite_url, _stop_polling_sqlite),
     BackendKind("redis", redis_url, _stop_polling_redis),
-    BackendKind("redis-tls", tls_url, _stop_polling_redis, deployment=True, slow=True),
-    BackendKind("redis-sentinel", sentinel_url, _stop_polling_redis, deployment=True, slow=True),
-    BackendKind("redis-cluster", cluster_url, _stop_polling_redis, deployment=True),
-    BackendKind(
-        "redis-cluster-slot", one_slot_url, _stop_polling_redis, deployment=True, slow=True
-    ),
+    BackendKind("redis-tls", tls_url, _stop_polling_redis, slow=True),
+    BackendKind("redis-sentinel", sentinel_url, _stop_polling_redis, slow=True),
+    BackendKind("redis-cluster", cluster_url, _stop_polling_redis, slow=True),
+    BackendKind("redis-cluster-slot", one_slot_url, _stop_polling_redis, slow=True),
     BackendKind("memory", lambda request: "memory://", many_processes=False),
 )
 

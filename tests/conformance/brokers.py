@@ -35,8 +35,7 @@ class BrokerKind:
         url: where it is; a URL asked for twice in a test names the same place.
         stop_polling: makes it look for news only when it is woken, if it polls.
         survives_restart: what it holds is there for whoever opens it next.
-        deployment: another way to run a server that is tested already.
-        slow: tested only when the slow tests are.
+        slow: another way to run a server that is tested already; tested with the slow tests.
         many_processes: several processes can use it at a time.
         one_step: it settles into the result store of the same URL.
     """
@@ -46,13 +45,12 @@ class BrokerKind:
     stop_polling: Callable[[pytest.MonkeyPatch], None] = lambda monkeypatch: None
     survives_restart: bool = True
     many_processes: bool = True
-    deployment: bool = False
     slow: bool = False
     one_step: bool = True
 
     def marks(self) -> list[pytest.MarkDecorator]:
         """How tests of it are marked."""
-        return [pytest.mark.deployment] * self.deployment + [pytest.mark.slow] * self.slow
+        return [pytest.mark.slow] * self.slow
 
 
 def _sqlite_url(request: pytest.FixtureRequest) -> str:
@@ -71,10 +69,10 @@ def _stop_polling_redis(monkeypatch: pytest.MonkeyPatch) -> None:
 BROKERS = (
     BrokerKind("sqlite", _sqlite_url, _stop_polling_sqlite),
     BrokerKind("redis", redis_url, _stop_polling_redis),
-    BrokerKind("redis-tls", tls_url, _stop_polling_redis, deployment=True, slow=True),
-    BrokerKind("redis-sentinel", sentinel_url, _stop_polling_redis, deployment=True, slow=True),
-    BrokerKind("redis-cluster", cluster_url, _stop_polling_redis, one_step=False, deployment=True),
-    BrokerKind("redis-cluster-slot", one_slot_url, _stop_polling_redis, deployment=True, slow=True),
+    BrokerKind("redis-tls", tls_url, _stop_polling_redis, slow=True),
+    BrokerKind("redis-sentinel", sentinel_url, _stop_polling_redis, slow=True),
+    BrokerKind("redis-cluster", cluster_url, _stop_polling_redis, one_step=False, slow=True),
+    BrokerKind("redis-cluster-slot", one_slot_url, _stop_polling_redis, slow=True),
     BrokerKind("memory", lambda request: "memory://", survives_restart=False, many_processes=False),
 )
 
