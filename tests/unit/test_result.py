@@ -290,7 +290,7 @@ def test_one_lookup_for_all(
     fetch = app.backend.fetch
     monkeypatch.setattr(app.backend, "fetch", lambda ids: (asked.append(list(ids)), fetch(ids))[1])
     many.ready()
-    many.ready()
+    assert not many.successful()
     assert asked == [["0", "1", "2"], ["0", "2"]], "what has ended is not asked for again"
 
 
@@ -305,6 +305,76 @@ async def test_waiting_for_many(app: TaskQ, many: GroupResult[Any], how: str) ->
         end(app, number, value=number)
     assert await waiting == [0, 1, 2]
     assert await many == [0, 1, 2]
+
+
+@pytest.fixture
+def asked(app: TaskQ, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many results the store was asked for, each time."""
+    counts: list[int] = []
+    wait = app.backend.wait
+    monkeypatch.setattr(
+        app.backend, "wait", lambda ids, timeout: (counts.append(len(ids)), wait(ids, timeout))[1]
+    )
+    return counts
+
+
+def test_a_thousand_that_are_there_are_read_at_once(app: TaskQ, asked: list[int]) -> None:
+    for number in range(1000):
+        end(app, number, value=number)
+    group = app.GroupResult("g", [app.AsyncResult(str(n)) for n in range(1000)])
+    assert group.get(timeout=20) == list(range(1000))
+    assert asked == [1000]
+
+
+def test_a_thousand_that_come_one_by_one(
+    app: TaskQ, asked: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = app.GroupResult("g", [app.AsyncResult(str(n)) for n in range(1000)])
+    wait = app.backend.wait
+
+    def one_more(ids: list[str], timeout: float | None) -> dict[str, Outcome]:
+        end(app, int(ids[0]), value=int(ids[0]))
+        return wait(ids, timeout)
+
+    monkeypatch.setattr(app.backend, "wait", one_more)
+    assert group.get(timeout=20) == list(range(1000))
+    assert len(asked) == 1000
+    # All of them only now and then: else the work would grow with the square of their number.
+    assert sum(asked) < 1000 * 1000 / 3
+
+
+@pytest.mark.parametrize("how", ["get", "aget"])
+async def test_one_that_fails_far_behind_is_noticed(app: TaskQ, how: str) -> None:
+    group = app.GroupResult("g", [app.AsyncResult(str(n)) for n in range(1000)])
+    waiting = asyncio.create_task(
+        group.aget(20) if how == "aget" else asyncio.to_thread(group.get, 20)
+    )
+    await asyncio.sleep(0.01)
+    end(app, 999, states.FAILURE, ValueError("no"))
+    with pytest.raises(ValueError, match="no"):
+        await waiting
+
+
+def test_many_too_late_among_a_thousand(app: TaskQ) -> None:
+    group = app.GroupResult("g", [app.AsyncResult(str(n)) for n in range(1000)])
+    end(app, 500)
+    for timeout in (0, 0.02):
+        with pytest.raises(TimeoutError, match=r"999 of 1000 results .* the first is 0"):
+            group.get(timeout=timeout)
+
+
+async def test_a_group_within_a_group(app: TaskQ) -> None:
+    inner = app.GroupResult("inner", [app.AsyncResult("0"), app.AsyncResult("1")])
+    # As the type says it is not, and as a chain that ends with a group makes it all the same.
+    outer = app.GroupResult("outer", [inner, app.AsyncResult("2")])  # type: ignore[list-item]
+    end(app, 0, value=0)
+    end(app, 2, value=2)
+    assert (outer.ready(), outer.successful(), outer.completed_count()) == (False, False, 2)
+    with pytest.raises(TimeoutError, match=r"1 of 3 results .* the first is 1"):
+        outer.get(timeout=0.01)
+    end(app, 1, value=1)
+    assert outer.ready()
+    assert outer.get(timeout=5) == await outer == [[0, 1], 2]
 
 
 @pytest.mark.parametrize("how", ["get", "aget"])
