@@ -38,6 +38,13 @@ async def test_it_is_forgotten_in_time(site: Site, consumer: Consumers) -> None:
     assert await (await consumer("q")).revocations() == {"long": ""}
 
 
+async def test_an_id_with_spaces(site: Site, consumer: Consumers) -> None:
+    site.broker.revoke(["a task of mine"], 60)
+    site.broker.revoke(["another one "], 60, "SIGTERM")
+    found = await (await consumer("q")).revocations()
+    assert found == {"a task of mine": "", "another one ": "SIGTERM"}
+
+
 async def test_revoking_nothing(site: Site, consumer: Consumers) -> None:
     site.broker.revoke([], 60)
     assert await (await consumer("q")).revocations() == {}

@@ -351,7 +351,8 @@ class RedisConsumer(Consumer):
         members = await self._client.call(command(key, "ZRANGEBYSCORE", key, now, "+inf"))
         self._know_revoked = True
         # A revocation with a signal comes after the one without, and wins.
-        return dict(sorted(member.decode().split(" ") for member in members))
+        pairs = (member.decode().rpartition(" ") for member in members)
+        return dict(sorted((task_id, signal) for task_id, _, signal in pairs))
 
     # The end
 
