@@ -11,14 +11,11 @@ import msgspec
 from taskq import states
 from taskq.backends.base import Outcome
 from taskq.failure import describe
-from taskq.serialization import compress, decompress
+from taskq.serialization import compress_result, decompress_result
 from taskq.serialization.plain import all_plain
 
 if TYPE_CHECKING:
     from taskq.serialization import SerializerRegistry
-
-_COMPRESSED = b"\0celery-compressed\0"
-"""How a compressed result begins, as Celery marks it; the content type follows."""
 
 
 class _Plain(msgspec.Struct, gc=False):
@@ -110,8 +107,7 @@ class ResultCodec:
         payload = self._serializers.encode(document, self._serializer).body
         # What is still going on is not: stores look for its state.
         if self._compression and state in states.READY_STATES:
-            compressed, content_type = compress(payload, self._compression)
-            payload = _COMPRESSED + content_type.encode() + b"\0" + compressed
+            payload = compress_result(payload, self._compression)
         return Outcome(task_id, state, payload)
 
     def _encode_usual(self, task_id: str, state: str, result: Any) -> bytes | None:
@@ -137,10 +133,7 @@ class ResultCodec:
         Raises:
             DecodeError: the bytes are no result document.
         """
-        payload = outcome.payload
-        if payload.startswith(_COMPRESSED):
-            content_type, _, compressed = payload[len(_COMPRESSED) :].partition(b"\0")
-            payload = decompress(compressed, content_type.decode())
+        payload = decompress_result(outcome.payload)
         document = self._serializers.decode(payload, self._content_type, "utf-8", self._accept)
         return dict(document)
 

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from taskq.routing import Queue
 
 
+REVOKED_POLL = 5.0
+"""Seconds after which a consumer looks for revoked tasks without having been told."""
+
+
 class Fate(Enum):
     """What becomes of a delivery."""
 

@@ -12,6 +12,8 @@ from taskq.exceptions import DecodeError, ImproperlyConfigured, TaskQError
 
 #: Bytes that one body may unfold to, if nothing else is said.
 MAX_SIZE = 1 << 30
+#: How a compressed result begins, as Celery marks it; the content type and a zero byte follow.
+COMPRESSED = b"\0celery-compressed\0"
 
 
 class _Decompressor(Protocol):
@@ -147,6 +149,25 @@ def decompress(body: bytes, content_type: str, max_size: int = MAX_SIZE) -> byte
     if not decompressor.eof:
         raise DecodeError(f"data of type {content_type} is cut off after {len(body)} bytes")
     return result
+
+
+def compress_result(document: bytes, name: str) -> bytes:
+    """A result document, compressed and marked as such; see ``compress``."""
+    compressed, content_type = compress(document, name)
+    return COMPRESSED + content_type.encode() + b"\0" + compressed
+
+
+def decompress_result(payload: bytes) -> bytes:
+    """Undo ``compress_result``; what is not compressed is returned as it is.
+
+    Raises:
+        DecodeError: see ``decompress``.
+        ImproperlyConfigured: likewise.
+    """
+    if not payload.startswith(COMPRESSED):
+        return payload
+    content_type, _, compressed = payload[len(COMPRESSED) :].partition(b"\0")
+    return decompress(compressed, content_type.decode(errors="replace"))
 
 
 def _method(name: str) -> _Method | None:

@@ -11,9 +11,9 @@ import redis.exceptions as redis_errors
 
 from taskq import states
 from taskq.backends.base import Outcome
-from taskq.backends.redis.documents import COMPRESSED, pack_outcome, unpack_outcome
+from taskq.backends.redis.documents import pack_outcome, unpack_outcome
 from taskq.exceptions import BackendError, OperationalError
-from taskq.serialization import compress
+from taskq.serialization import COMPRESSED, compress
 from taskq.settings import Settings
 from taskq.stores.redis.address import Address, address
 from taskq.stores.redis.calls import Script, command

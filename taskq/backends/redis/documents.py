@@ -12,7 +12,7 @@ from pathlib import Path
 
 from taskq.backends.base import Outcome
 from taskq.exceptions import DecodeError
-from taskq.serialization import decompress
+from taskq.serialization import decompress_result
 from taskq.states import SUCCESS
 from taskq.stores.redis.calls import Script
 
@@ -20,7 +20,6 @@ LUA = Path(__file__).parent / "lua"
 STORE = Script.read(LUA, "results", "store")
 ADD_PART = Script.read(LUA, "parts", "add_part")
 
-COMPRESSED = b"\0celery-compressed\0"
 _HEAD = b"\0taskq:"
 _SUCCESS = b'{"status":"SUCCESS",'
 _STATE = re.compile(rb"status.{0,16}?([A-Z]{3}[A-Z_]*)", re.DOTALL)
@@ -48,11 +47,9 @@ def unpack_outcome(task_id: str, value: bytes) -> Outcome:
 
 
 def _state_of(payload: bytes) -> str | None:
-    if payload.startswith(COMPRESSED):
-        content_type, _, compressed = payload[len(COMPRESSED) :].partition(b"\0")
-        try:
-            payload = decompress(compressed, content_type.decode())
-        except (DecodeError, UnicodeDecodeError):
-            return None
+    try:
+        payload = decompress_result(payload)
+    except DecodeError:
+        return None
     found = _STATE.search(payload, 0, _WITHIN)
     return found[1].decode() if found else None

@@ -16,7 +16,7 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from taskq.brokers.base import Consumer, Delivery, Fate, Settlement
+from taskq.brokers.base import REVOKED_POLL, Consumer, Delivery, Fate, Settlement
 from taskq.brokers.redis.enqueue import Attempt, enqueue_calls, route
 from taskq.brokers.redis.lane import Lane
 from taskq.brokers.redis.scripts import EXTEND, GIVE_BACK, SWEEP
@@ -42,8 +42,6 @@ _IDLE = 1.0
 _QUIET = 0.0003
 """Seconds of waiting after which a message has come by itself, with no others about."""
 _FETCH = 1000
-_REVOKED_POLL = 5.0
-"""Seconds after which it is looked for revoked tasks without having been told."""
 _EXTEND = 500
 _SETTLE = 256
 _GIVE_BACK = 500
@@ -341,7 +339,7 @@ class RedisConsumer(Consumer):
     async def revocations(self) -> dict[str, str]:
         await self._revoked.start()
         if self._know_revoked:
-            timer = self._loop.call_later(_REVOKED_POLL, self._revoked.tell)
+            timer = self._loop.call_later(REVOKED_POLL, self._revoked.tell)
             try:
                 await self._revoked.wait()
             finally:

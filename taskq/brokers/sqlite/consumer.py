@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from taskq.brokers.base import Consumer, Delivery, Fate, Settlement
+from taskq.brokers.base import REVOKED_POLL, Consumer, Delivery, Fate, Settlement
 from taskq.brokers.sqlite.enqueue import enqueue
 from taskq.exceptions import DecodeError, OperationalError
 from taskq.message import unpack
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from taskq.backends.sqlite import SqliteBackend
     from taskq.routing import Queue
 
-_REVOKED_POLL = 5.0
-"""Seconds after which it is looked for revoked tasks without having been told."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -249,7 +247,7 @@ class SqliteConsumer(Consumer):
         self._loop.add_reader(self._revoked.fileno(), told.set)
         try:
             # A datagram can be lost: look now and then.
-            await asyncio.wait_for(told.wait(), _REVOKED_POLL)
+            await asyncio.wait_for(told.wait(), REVOKED_POLL)
         except TimeoutError:
             pass
         finally:

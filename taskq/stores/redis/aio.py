@@ -108,8 +108,6 @@ class LoopLink:
         """One reply, or the error that it is."""
         try:
             return await self._connection.read_response()
-        except redis_errors.ConnectionError:
-            raise
         except redis_errors.ResponseError as exc:
             return exc
 

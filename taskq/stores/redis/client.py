@@ -73,8 +73,6 @@ class Link:
         """One reply, or the error that it is."""
         try:
             return self._connection.read_response()
-        except redis_errors.ConnectionError:
-            raise
         except redis_errors.ResponseError as exc:
             return exc
         finally:
@@ -113,7 +111,6 @@ def packed(commands: Sequence[tuple[Word, ...]]) -> list[bytes]:
 def connection_options(address: Address, node: Node | None, to_sentinel: bool) -> dict[str, Any]:
     """What redis-py's connections are made with, blocking and on a loop."""
     options = dict(address.sentinel_options if to_sentinel else address.options)
-    options["protocol"] = 2
     if not to_sentinel and not address.cluster:
         options["db"] = address.db
     if node is None:
