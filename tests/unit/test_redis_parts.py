@@ -12,7 +12,9 @@ import redis.exceptions as redis_errors
 from taskq import states
 from taskq.backends.base import Outcome
 from taskq.backends.redis.documents import pack_outcome, unpack_outcome
+from taskq.brokers.redis.enqueue import Envelopes
 from taskq.exceptions import BackendError, OperationalError
+from taskq.message import TaskMessage
 from taskq.serialization import COMPRESSED, compress
 from taskq.settings import Settings
 from taskq.stores.redis.address import Address, address
@@ -219,3 +221,11 @@ def test_what_will_not_pass() -> None:
     found = explain(redis_errors.ResponseError("WRONGTYPE Operation against"), "a:1/0")
     assert isinstance(found, BackendError)
     assert "global_keyprefix" in str(found)
+
+
+@pytest.mark.parametrize(("due", "milliseconds"), [(7.0, 7000), (7.0001, 7001), (7.0009, 7001)])
+def test_nothing_is_due_early(due: float, milliseconds: int) -> None:
+    """The server's clock has whole milliseconds: a fraction of one is waited for whole."""
+    keys = Layout(Address("redis://")).queue("q")
+    words = Envelopes().words(TaskMessage({}, b"", due=due), keys, temporary=False)
+    assert str(words[2]).split()[1] == str(milliseconds)

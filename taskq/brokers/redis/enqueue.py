@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -75,7 +76,8 @@ class Envelopes:
         priority = 0 if temporary else message.priority
         due = once = delayed = 0
         if message.due is not None:
-            due, delayed = int(message.due * 1000), self.delayed_set(keys)
+            # Rounded up: the server's clock has whole milliseconds, and none may come early.
+            due, delayed = math.ceil(message.due * 1000), self.delayed_set(keys)
         if message.once is not None:
             once = self.others.of(keys.once(message.once))
         special = f"{delayed} {due} {once} {int(temporary)} {member_head(priority)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -130,7 +131,8 @@ class SettleCall:
         self._room = True
         member = member_head(priority, d.deliveries - s.unused, d.crashes + s.crashed)
         place = envelopes.delayed_set(keys)
-        self._words += ("l", *head, place, int(s.delay * 1000), member, d.packed)
+        # Rounded up, and one more for what the server's clock leaves out: none may come early.
+        self._words += ("l", *head, place, math.ceil(s.delay * 1000) + 1, member, d.packed)
 
     def call(self) -> Call:
         """The call that writes all of it; it answers with those that cannot be written."""
