@@ -54,15 +54,16 @@ def test_what_waits_in_the_socket_is_not_lost(tmp_path: Path) -> None:
         bench.give(late)
         bench.give(waiting)
         os.kill(bench.pool.pids()[0], signal.SIGKILL)
-        await bench.ended(first)
+        await bench.until(lambda: bench.is_over(first) or bench.is_over(second))
+        survivor = second if bench.is_over(first) else first
         # A new process takes the first packet, and stays in it for longer than anything is
         # looked for; the second packet waits on.
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(bench.ended(waiting), 1.0)
-        for gate in gates[1:]:
+        for gate in gates:
             gate.touch()
-        await bench.ended(second, late, waiting)
-        for job in (second, late, waiting):
+        await bench.ended(survivor, late, waiting)
+        for job in (survivor, late, waiting):
             bench.result(job)
 
     run(PREFORK, scenario, size=2)
