@@ -308,7 +308,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     async def sleep(seconds: float) -> None:
         made.append(seconds)
 
-    monkeypatch.setattr("taskq.producer.time", Clock)
+    monkeypatch.setattr("taskq.producer.producer.time", Clock)
     monkeypatch.setattr("asyncio.sleep", sleep)
     return made
 

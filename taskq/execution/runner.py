@@ -1,4 +1,4 @@
-"""One execution of a task: from the message to all that must be settled with it.
+"""Running a task, and saying what came of it.
 
 The same code runs in a worker's children, in the solo pool and in `Task.apply`.  It
 talks to no broker and no store: what it returns, a `Report`, says what has to happen.
@@ -13,24 +13,18 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from taskq import exceptions, signals, states
-from taskq.backends.base import ChordPart, Outcome
+from taskq.backends.base import Outcome
 from taskq.brokers.base import Fate
 from taskq.context import running
-from taskq.exceptions import (
-    EncodeError,
-    Ignore,
-    InvalidTaskError,
-    Reject,
-    Retry,
-)
+from taskq.exceptions import Ignore, InvalidTaskError, Reject, Retry
+from taskq.execution.opening import Opener
+from taskq.execution.recorder import Recorder
+from taskq.execution.report import Report, Sentence
 from taskq.failure import ExceptionInfo, safe_repr
-from taskq.follow_ups import FollowUps, check_steps
+from taskq.follow_ups import FollowUps
 from taskq.message import TaskMessage
 from taskq.request import Request
-from taskq.serialization import decompress
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
@@ -38,54 +32,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskq.task")
 
-_SEQUENCES = (list, tuple)
 Invoke = Callable[[Callable[..., Any], Any, Any], Any]
-
-
-class Report(msgspec.Struct, array_like=True, gc=False):
-    """What came of one execution, on its way from a child to the worker's parent.
-
-    Attributes:
-        ticket: the caller's number for it.
-        fate: what becomes of the message.
-        state: how it ended.
-        runtime: seconds.
-        outcome: what the result store is to keep.
-        follow_ups: messages that must follow.
-        text: the result or the exception, for the log.
-        traceback: for the log; None where it is no surprise.
-        reason: why it is a dead letter, if it is one.
-        never_run: outcomes of the chain's further steps, which will not run.
-        part: what it contributes to the chord that it is a member of.
-    """
-
-    ticket: int
-    fate: Fate
-    state: str
-    runtime: float = 0.0
-    outcome: Outcome | None = None
-    follow_ups: list[TaskMessage] = []
-    text: str = ""
-    traceback: str | None = None
-    reason: str = ""
-    never_run: list[Outcome] = []
-    part: ChordPart | None = None
-
-
-class Sentence(msgspec.Struct, array_like=True, gc=False):
-    """How a task has ended that no code of its own could end.
-
-    Attributes:
-        state: FAILURE or REVOKED.
-        error: the name of one of `taskq.exceptions`.
-        text: what it says.
-        quiet: its errbacks are not called, for a process has died while they were.
-    """
-
-    state: str
-    error: str
-    text: str
-    quiet: bool = False
 
 
 class TaskRunner:
@@ -113,8 +60,9 @@ class TaskRunner:
         self._verbose = verbose
         self._on_start = on_start
         self._follow_ups = FollowUps(app)
+        self._opener = Opener(app, hostname)
+        self._recorder = Recorder(app, hostname)
         self._tracks = app.conf.task_track_started
-        self._accept = app.serializers.content_types(app.conf.accept_content)
 
     def run(self, ticket: int, message: TaskMessage, queue: str, deliveries: int) -> Report:
         """Decode a message, run its task and say what came of it.
@@ -124,42 +72,10 @@ class TaskRunner:
         """
         try:
             task = self._app.tasks[message.task]
-            request = self._open(message, queue, deliveries)
+            request = self._opener.open(message, queue, deliveries)
         except Exception as exc:  # whatever a sender can put into a message
             return self.refuse(ticket, message, exc)
         return self.execute(ticket, task, request)[0]
-
-    def _open(self, message: TaskMessage, queue: str, deliveries: int) -> Request:
-        serializers = self._app.serializers
-        body = message.body
-        compression = message.headers.get("compression")
-        if compression:
-            body = decompress(body, compression)
-        content = serializers.decode(
-            body, message.content_type, message.content_encoding, self._accept
-        )
-        try:
-            args, kwargs, embed = content
-            if type(kwargs) is not dict or type(args) not in _SEQUENCES:
-                raise TypeError("args must be a list and kwargs an object")
-            if type(embed) is not dict and embed is not None:
-                raise TypeError("embed must be an object")
-            if embed:
-                check_steps(embed)
-        except (TypeError, ValueError) as exc:
-            raise InvalidTaskError(
-                f"the body of a task must be [args, kwargs, embed], not "
-                f"{type(content).__name__}: {exc}"
-            ) from exc
-        return Request(
-            message,
-            args,
-            kwargs,
-            embed,
-            queue=queue,
-            hostname=self._hostname,
-            deliveries=deliveries,
-        )
 
     def refuse(self, ticket: int, message: TaskMessage, exc: Exception) -> Report:
         """The report of a message that cannot be read."""
@@ -179,7 +95,7 @@ class TaskRunner:
         """The report of a message whose own report cannot be sent; its chord still counts it."""
         report = self.refuse(ticket, message, exc)
         try:
-            request = self._open(message, queue, 1)
+            request = self._opener.open(message, queue, 1)
             self._follow_ups.tell_failure(report, request, exc, ExceptionInfo(exc), errbacks=False)
         except Exception:
             logger.debug("%s has nobody to tell", message.id, exc_info=True)
@@ -195,7 +111,7 @@ class TaskRunner:
         """
         report = Report(ticket, Fate.DONE, sentence.state)
         try:
-            request = self._open(message, queue, 1)
+            request = self._opener.open(message, queue, 1)
             exc: Exception = getattr(exceptions, sentence.error)(sentence.text)
             info = ExceptionInfo(exc)
             self._follow_ups.tell_failure(report, request, exc, info, not sentence.quiet)
@@ -242,9 +158,9 @@ class TaskRunner:
     def _track(self, task: Task[..., Any], request: Request) -> None:
         """Tell that it has started, if anybody may read it."""
         tracked = self._tracks if task.track_started is None else task.track_started
-        if tracked and self._on_start is not None and not self._ignores(task, request):
+        if tracked and self._on_start is not None and not self._recorder.ignores(task, request):
             meta = {"pid": os.getpid(), "hostname": self._hostname}
-            outcome = self._encode(task, request, states.STARTED, meta)
+            outcome = self._recorder.encode(task, request, states.STARTED, meta)
             if outcome is not None:
                 self._on_start(outcome)
 
@@ -255,8 +171,8 @@ class TaskRunner:
     ) -> Report:
         runtime = time.perf_counter() - started
         report = Report(ticket, Fate.DONE, states.SUCCESS, runtime)
-        if not self._ignores(task, request):
-            report.outcome = self._encode(task, request, states.SUCCESS, value)
+        if not self._recorder.ignores(task, request):
+            report.outcome = self._recorder.encode(task, request, states.SUCCESS, value)
         embed = request.embed
         if request.retry_message or embed.get("chain") or embed.get("callbacks"):
             report.follow_ups = self._follow_ups.of_success(request, value)
@@ -270,46 +186,6 @@ class TaskRunner:
         _guarded(task.handlers.on_success, value, *args)
         _guarded(task.handlers.after_return, states.SUCCESS, value, *args, None)
         return report
-
-    def _ignores(self, task: Task[..., Any], request: Request) -> bool:
-        ignore = request.headers.get("ignore_result")
-        if ignore is None:
-            ignore = task.ignore_result
-        return bool(self._app.conf.task_ignore_result if ignore is None else ignore)
-
-    def _encode(
-        self,
-        task: Task[..., Any],
-        request: Request,
-        state: str,
-        value: Any,
-        traceback: str | None = None,
-    ) -> Outcome | None:
-        if request.is_eager and not self._app.conf.task_store_eager_result:
-            return None
-        codec = self._app.result_codec
-        headers = request.headers
-        if not codec.extended and not request.children:
-            return codec.encode(headers["id"], state, value, traceback, headers)
-        # As Celery keeps it: [[id, parent], children] of each.
-        children = [[[child.id, None], None] for child in request.children]
-        if not codec.extended:
-            return codec.encode(headers["id"], state, value, traceback, headers, children=children)
-        more = {
-            "children": children,
-            "name": task.name,
-            "args": request.args,
-            "kwargs": request.kwargs,
-            "worker": self._hostname,
-            "retries": request.retries,
-            "queue": request.queue,
-        }
-        try:
-            return codec.encode(headers["id"], state, value, traceback, headers, **more)
-        except EncodeError:
-            # Arguments that the result serializer cannot carry are kept as logs show them.
-            more["args"], more["kwargs"] = headers.get("argsrepr"), headers.get("kwargsrepr")
-        return codec.encode(headers["id"], state, value, traceback, headers, **more)
 
     # It raised
 
@@ -374,8 +250,10 @@ class TaskRunner:
         report.follow_ups = [request.retry_message]
         report.text = str(retry)
         report.traceback = info.traceback
-        if not self._ignores(task, request):
-            report.outcome = self._encode(task, request, states.RETRY, cause, info.traceback)
+        if not self._recorder.ignores(task, request):
+            report.outcome = self._recorder.encode(
+                task, request, states.RETRY, cause, info.traceback
+            )
         if signals.task_retry.receivers:
             signals.task_retry.send(task, request=request, reason=retry, einfo=info)
         args = (request.id, request.args, request.kwargs, info)
@@ -400,11 +278,10 @@ class TaskRunner:
         if not acks:
             report.fate = Fate.DEAD
             report.reason = f"it failed, and acks_on_failure is off: {report.text}"
-        keeps_errors = task.store_errors_even_if_ignored
-        if keeps_errors is None:
-            keeps_errors = conf.task_store_errors_even_if_ignored
-        if keeps_errors or not self._ignores(task, request):
-            report.outcome = self._encode(task, request, states.FAILURE, exc, info.traceback)
+        if self._recorder.keeps_failure(task, request):
+            report.outcome = self._recorder.encode(
+                task, request, states.FAILURE, exc, info.traceback
+            )
         self._follow_ups.tell_failure(report, request, exc, info)
         if signals.task_failure.receivers:
             signals.task_failure.send(

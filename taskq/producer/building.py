@@ -1,22 +1,21 @@
-"""From a call to a published message."""
+"""From a call to a message."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from taskq import signals
 from taskq.canvas.signature import as_list
 from taskq.context import running
-from taskq.exceptions import ImproperlyConfigured, OperationalError
+from taskq.exceptions import ImproperlyConfigured
 from taskq.message import MAX_PRIORITY, TaskMessage, new_id, origin, to_isoformat, to_timestamp
+from taskq.producer.options import CallOptions, check_options
 from taskq.serialization import compress
 
 if TYPE_CHECKING:
-    from taskq.brokers.base import Broker
     from taskq.request import Request
     from taskq.routing import Router
     from taskq.serialization import SerializerRegistry
@@ -24,83 +23,6 @@ if TYPE_CHECKING:
     from taskq.task import Task
 
 _REPR_LENGTH = 1024
-_POLICY = {"max_retries": 3, "interval_start": 0.0, "interval_step": 0.2, "interval_max": 1.0}
-"""What a retry policy says that leaves something out."""
-
-
-class SendOptions(TypedDict, total=False):
-    """The options of a call that say nothing of when.
-
-    Attributes:
-        task_id: the id to use; a new UUID by default.
-        expires: seconds, or a moment, after which it is dropped if it has not started.
-        priority: 0 to 9, 9 first.
-        queue: the queue, by name.
-        exchange: the exchange, by name; with `routing_key` in place of a queue.
-        routing_key: what the exchange's bindings are matched against.
-        serializer: json, msgpack, yaml, pickle or a registered one.
-        compression: zlib, bzip2, lzma, brotli or zstd.
-        headers: headers of one's own.
-        link: signatures to send when it succeeds.
-        link_error: signatures to send when it fails.
-        ignore_result: keep no result.
-        time_limit: seconds until its process is killed.
-        soft_time_limit: seconds until `SoftTimeLimitExceeded` is raised in it.
-        shadow: the name that logs show.
-        retry: publish again if the broker cannot be reached; True by default.
-        retry_policy: how often and how fast; see ``task_publish_retry_policy``.
-        add_to_parent: remember it as a child of the task that sends it.
-        root_id: first task of the workflow.
-        parent_id: the task that sends it.
-        group_id: the group that it is in.
-        group_index: its place in that group.
-        chord: the chord's body.
-        chain: what follows, the last step first.
-        reply_to: the address for its result.
-        retries: how often it has been retried.
-        once: a key under which brokers accept it a single time.
-    """
-
-    task_id: str | None
-    expires: float | datetime | str | timedelta | None
-    priority: int | None
-    queue: Any
-    exchange: Any
-    routing_key: str | None
-    serializer: str | None
-    compression: str | None
-    headers: Mapping[str, Any] | None
-    link: Any
-    link_error: Any
-    ignore_result: bool | None
-    time_limit: float | None
-    soft_time_limit: float | None
-    shadow: str | None
-    retry: bool | None
-    retry_policy: Mapping[str, float] | None
-    add_to_parent: bool
-    root_id: str | None
-    parent_id: str | None
-    group_id: str | None
-    group_index: int | None
-    chord: Any
-    chain: Any
-    reply_to: str | None
-    retries: int
-    once: str | None
-
-
-class CallOptions(SendOptions, total=False):
-    """The options of a call: `SendOptions`, and when it may run.
-
-    Attributes:
-        countdown: seconds from now before it may run.
-        eta: the moment before which it must not run; the setting ``timezone`` says
-            what one without a zone means.
-    """
-
-    countdown: float | None
-    eta: datetime | str | None
 
 
 def time_zone(conf: Settings) -> tzinfo | None:
@@ -126,29 +48,20 @@ def time_zone(conf: Settings) -> tzinfo | None:
         ) from exc
 
 
-class Producer:
-    """Builds messages by the app's settings, and publishes them.
+class MessageBuilder:
+    """Builds messages by the app's settings.
 
     Args:
         conf: the app's settings.
         serializers: the app's serializers.
         router: decides where a call goes.
-        broker: gives the broker; asked only when something is published.
     """
 
-    def __init__(
-        self,
-        conf: Settings,
-        serializers: SerializerRegistry,
-        router: Router,
-        broker: Callable[[], Broker],
-    ) -> None:
+    def __init__(self, conf: Settings, serializers: SerializerRegistry, router: Router) -> None:
         self._conf = conf
         self._serializers = serializers
         self._router = router
-        self._broker = broker
         self._origin = (0, "")
-        self._declared: set[str] = {""}
         self._zone = time_zone(conf)
 
     def build(
@@ -172,8 +85,7 @@ class Producer:
             EncodeError: an argument cannot be encoded.
             ImproperlyConfigured: an option has a value that makes no sense.
         """
-        if not _OPTIONS.issuperset(options):
-            raise _unknown_option(options, name)
+        check_options(options, name)
         conf = self._conf
         now = time.time()
         destination = self._router.route(
@@ -303,94 +215,6 @@ class Producer:
             self._origin = (os.getpid(), text)
         return text
 
-    def publish(
-        self,
-        messages: Sequence[TaskMessage],
-        retry: bool | None = None,
-        policy: Mapping[str, float] | None = None,
-    ) -> None:
-        """Publish in one round trip, again if the broker is away, within the policy's time.
-
-        Raises:
-            OperationalError: the broker could not be reached, or refused them.
-        """
-        _announce(signals.before_task_publish, messages)
-        pauses = self._pauses(retry, policy)
-        while True:
-            try:
-                broker = self._broker()
-                self._declare(broker, messages)
-                broker.publish(messages)
-                break
-            except OperationalError as exc:
-                pause = next(pauses, None)
-                if pause is None:
-                    raise _give_up(exc, messages) from exc
-                time.sleep(pause)
-        _announce(signals.after_task_publish, messages)
-
-    async def apublish(
-        self,
-        messages: Sequence[TaskMessage],
-        retry: bool | None = None,
-        policy: Mapping[str, float] | None = None,
-    ) -> None:
-        """`publish` for code on an event loop."""
-        # asyncio is imported by those who use it: it doubles the time to import taskq.
-        import asyncio
-
-        _announce(signals.before_task_publish, messages)
-        pauses = self._pauses(retry, policy)
-        while True:
-            try:
-                broker = self._broker()
-                if any(message.exchange not in self._declared for message in messages):
-                    await asyncio.to_thread(self._declare, broker, messages)
-                await broker.apublish(messages)
-                break
-            except OperationalError as exc:
-                pause = next(pauses, None)
-                if pause is None:
-                    raise _give_up(exc, messages) from exc
-                await asyncio.sleep(pause)
-        _announce(signals.after_task_publish, messages)
-
-    def _declare(self, broker: Broker, messages: Sequence[TaskMessage]) -> None:
-        """Make the queues of an exchange known before it is first published to."""
-        for message in messages:
-            name = message.exchange
-            if name not in self._declared:
-                broker.declare(self._router.bound_to(name))
-                self._declared.add(name)
-
-    def _pauses(self, retry: bool | None, policy: Mapping[str, float] | None) -> Any:
-        """Seconds to wait before each further attempt."""
-        if not (self._conf.task_publish_retry if retry is None else retry):
-            return iter(())
-        rules = {**_POLICY, **self._conf.task_publish_retry_policy, **(policy or {})}
-        return (
-            min(rules["interval_start"] + rules["interval_step"] * n, rules["interval_max"])
-            for n in range(int(rules["max_retries"] or 0))
-        )
-
-
-_OPTIONS = CallOptions.__optional_keys__
-
-
-def known_options(options: Mapping[str, Any]) -> CallOptions:
-    """The options of a signature that came from elsewhere, as far as they mean something here."""
-    return cast("CallOptions", {k: v for k, v in options.items() if k in _OPTIONS})
-
-
-def _unknown_option(options: CallOptions, name: str) -> TypeError:
-    # difflib is imported here since only mistakes need it.
-    from difflib import get_close_matches
-
-    unknown = sorted(options.keys() - _OPTIONS)
-    near = get_close_matches(unknown[0], _OPTIONS, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(_OPTIONS))}"
-    return TypeError(f"a call of {name} has no option {unknown[0]!r}: {hint}")
-
 
 def _embed(options: CallOptions) -> dict[str, Any]:
     """The third part of protocol 2's body: what follows the task."""
@@ -453,26 +277,3 @@ def _short_repr(value: Sequence[Any] | Mapping[str, Any]) -> str:
 
 
 _SMALL = frozenset({int, float, bool, type(None)})
-
-
-def _announce(signal: signals.Signal, messages: Sequence[TaskMessage]) -> None:
-    if not signal.receivers:
-        return
-    for message in messages:
-        signal.send(
-            message.task,
-            body=message.body,
-            exchange=message.exchange,
-            routing_key=message.routing_key,
-            headers=message.headers,
-            properties={"priority": message.priority, "reply_to": message.reply_to},
-            declare=[],
-            retry_policy=None,
-        )
-
-
-def _give_up(error: OperationalError, messages: Sequence[TaskMessage]) -> OperationalError:
-    names = sorted({message.task for message in messages})
-    return OperationalError(
-        f"cannot send {len(messages)} message(s) of {', '.join(names)}: {error}"
-    )

@@ -1,0 +1,123 @@
+"""The options of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypedDict
+
+if TYPE_CHECKING:
+    from taskq.task.task import Task
+
+
+class TaskOptions(TypedDict, total=False):
+    """Options of a task: keywords of the decorator, and attributes of the class.
+
+    They are explained at the attributes of `Task`.
+    """
+
+    name: str
+    base: type[Task[..., Any]]
+    typing: bool
+    max_retries: int | None
+    default_retry_delay: float
+    ignore_result: bool
+    store_errors_even_if_ignored: bool
+    serializer: str
+    compression: str
+    time_limit: float
+    soft_time_limit: float
+    track_started: bool
+    acks_late: bool
+    acks_on_failure: bool
+    acks_on_timeout: bool
+    reject_on_worker_lost: bool
+    throws: tuple[type[BaseException], ...]
+    expires: float
+    priority: int
+    queue: str
+    exchange: str
+    routing_key: str
+    resultrepr_maxsize: int
+    autoretry_for: tuple[type[BaseException], ...]
+    dont_autoretry_for: tuple[type[BaseException], ...]
+    retry_kwargs: Mapping[str, Any]
+    retry_backoff: bool | float
+    retry_backoff_max: float
+    retry_jitter: bool
+
+
+class TaskAttributes:
+    """The options of a task, as attributes of its class.
+
+    Where an option is None, the setting of the same name (``task_…``) decides.
+
+    Attributes:
+        name: what messages call it by.
+        typing: check the arguments against the signature when it is called.
+        max_retries: how often `retry` may send it again; None for ever.
+        default_retry_delay: seconds before a retry that names no other time.
+        ignore_result: keep no result.
+        store_errors_even_if_ignored: keep failures all the same.
+        serializer: how its arguments are encoded.
+        compression: how its body is compressed.
+        time_limit: seconds until its process is killed.
+        soft_time_limit: seconds until `SoftTimeLimitExceeded` is raised in it.
+        track_started: store the state STARTED when it starts.
+        acks_late: acknowledge after it ended and its outcome is stored; otherwise just
+            before it starts, and then a crash loses it.
+        acks_on_failure: a failure is acknowledged; otherwise it is a dead letter.
+        acks_on_timeout: a hard time limit is acknowledged; otherwise it runs again.
+        reject_on_worker_lost: run again when its process died; otherwise it failed.
+        throws: exceptions that are no surprise, logged without a traceback.
+        expires: seconds after which it is dropped if it has not started.
+        priority: 0 to 9, 9 first.
+        queue: the queue, by name.
+        exchange: the exchange, by name.
+        routing_key: what the exchange's bindings are matched against.
+        resultrepr_maxsize: how much of the result a log line shows, in characters.
+        autoretry_for: exceptions that make it retry by itself.
+        dont_autoretry_for: exceptions among those that do not.
+        retry_kwargs: arguments of those retries, such as ``max_retries``.
+        retry_backoff: double the delay at each retry, from this number of seconds.
+        retry_backoff_max: the longest of those delays, in seconds.
+        retry_jitter: choose each delay at random between 0 and its value.
+    """
+
+    name: str = ""
+    typing: bool = True
+    max_retries: int | None = 3
+    default_retry_delay: float = 180
+    ignore_result: bool | None = None
+    store_errors_even_if_ignored: bool | None = None
+    serializer: str | None = None
+    compression: str | None = None
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    track_started: bool | None = None
+    acks_late: bool | None = None
+    acks_on_failure: bool | None = None
+    acks_on_timeout: bool | None = None
+    reject_on_worker_lost: bool | None = None
+    throws: tuple[type[BaseException], ...] = ()
+    expires: float | None = None
+    priority: int | None = None
+    queue: str | None = None
+    exchange: str | None = None
+    routing_key: str | None = None
+    resultrepr_maxsize: int = 1024
+    autoretry_for: tuple[type[BaseException], ...] = ()
+    dont_autoretry_for: tuple[type[BaseException], ...] = ()
+    retry_kwargs: Mapping[str, Any] = {}
+    retry_backoff: bool | float = False
+    retry_backoff_max: float = 600
+    retry_jitter: bool = True
+
+    def routing_options(self) -> dict[str, Any]:
+        """What the task's own attributes say about its route."""
+        values = (
+            ("queue", self.queue),
+            ("exchange", self.exchange),
+            ("routing_key", self.routing_key),
+            ("priority", self.priority),
+        )
+        return {key: value for key, value in values if value is not None}
