@@ -165,6 +165,11 @@ class Dispatcher:
             self._running += taken
             self._backlog.drop(taken)
 
+    def resized(self) -> None:
+        """The pool runs more or fewer at a time: hold as many as that needs."""
+        self._window.fit(self._pool.size)
+        self._changed.set()
+
     def finished(self, job: Job, report: Report) -> None:
         """The pool has a report."""
         self._running -= 1

@@ -28,7 +28,7 @@ from taskq.worker.pool.prefork import PreforkPool
 from taskq.worker.pool.relay import Relay
 from taskq.worker.pool.solo import SoloPool
 from taskq.worker.settler import Settler
-from taskq.worker.window import MAXIMUM, Window
+from taskq.worker.window import Window
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
@@ -40,6 +40,8 @@ POOLS = ("prefork", "solo")
 _SAME_SIGNAL = 0.1
 """Seconds within which a signal that comes again is the same: programs like timeout(1) send
 it to the process and to its group."""
+_SLOTS = 256
+"""Processes to which a pool can grow that was started with fewer."""
 _CLEANUP_EVERY = 600.0
 """Seconds between two clean-ups of expired results."""
 
@@ -158,7 +160,9 @@ class Worker:
             relay=isinstance(self.app.broker, MemoryBroker),
         )
         signals.worker_before_create_process.send(self)
-        return start_nursery(self.app, self.concurrency, options, self._fresh_start(options))
+        # Slots beyond those in use cost nothing, and the pool can grow into them.
+        slots = max(_SLOTS, self.concurrency)
+        return start_nursery(self.app, slots, options, self._fresh_start(options))
 
     def _fresh_start(self, options: ChildOptions) -> FreshStart | None:
         """How to start a nursery without a copy of this process, if its threads forbid one."""
@@ -206,7 +210,7 @@ class Worker:
                 nursery.close()
             raise
         fates = Fates(self.app)
-        window = Window(self._multiplier * pool.size or MAXIMUM)
+        window = Window(self._multiplier, pool.size)
         dispatcher = Dispatcher(
             consumer, Admission(self.app, fates, *self._limits), fates, pool, window
         )

@@ -18,15 +18,23 @@ class Window:
     enough that its children never wait for the broker.
 
     Args:
-        minimum: messages that it holds however slow they are.
+        multiplier: messages held for each task at a time, however slow they are; 0 holds as
+            many as are there.
+        tasks: tasks that run at a time.
     """
 
-    def __init__(self, minimum: int) -> None:
-        self._minimum = max(1, minimum)
+    def __init__(self, multiplier: int, tasks: int = 1) -> None:
+        self._multiplier = multiplier
+        self._minimum = multiplier * tasks or MAXIMUM
         self._rate = 0.0
         self._done = 0
         self._since = time.monotonic()
         self.size = self._minimum
+
+    def fit(self, tasks: int) -> None:
+        """So many tasks run at a time from now on."""
+        self._minimum = self._multiplier * tasks or MAXIMUM
+        self._adjust()
 
     def note(self, count: int) -> None:
         """So many have just been settled."""
@@ -36,4 +44,7 @@ class Window:
         if elapsed >= _SAMPLE:
             self._rate = (self._rate + self._done / elapsed) / 2
             self._done, self._since = 0, now
-            self.size = min(MAXIMUM, max(self._minimum, int(self._rate * HORIZON)))
+            self._adjust()
+
+    def _adjust(self) -> None:
+        self.size = max(self._minimum, min(MAXIMUM, int(self._rate * HORIZON)))

@@ -53,7 +53,7 @@ class PoolKind:
 
 def _prepare_prefork(app: TaskQ, size: int, options: ChildOptions) -> Callable[[], Pool]:
     options.relay = True
-    nursery = start_nursery(app, size, options)
+    nursery = start_nursery(app, size + 3, options)
     return lambda: PreforkPool(nursery, size, Relay(app.broker, app.backend))
 
 
@@ -85,6 +85,7 @@ class Bench:
         self.order: list[int] = []
         self.states: list[tuple[int, Outcome]] = []
         self.failure = ""
+        self.sizes: list[int] = []
         self.mistakes: list[object] = []
         self.room = 0
         self._waiting: list[Job] = []
@@ -126,6 +127,9 @@ class Bench:
             if not count:
                 return
         self._changed.set()
+
+    def resized(self) -> None:
+        self.sizes.append(self.pool.size)
 
     def broken(self, reason: str) -> None:
         self.failure = reason
@@ -174,9 +178,16 @@ class Bench:
     async def all_started(self) -> None:
         """Wait until the pool knows all its processes, if it has some."""
         await self.run(self.job("add", 1, 2))
-        size = self.pool.size if self.kind.processes else 0
+        if self.kind.processes:
+            await self.has_processes(self.pool.size)
+
+    async def has_processes(self, count: int) -> None:
+        await self.becomes(lambda: len(self.pool.pids()) == count)
+
+    async def becomes(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that no event tells of."""
         async with asyncio.timeout(PATIENCE):
-            while len(self.pool.pids()) < size:  # noqa: ASYNC110 - no event tells of it
+            while not condition():  # noqa: ASYNC110 - as it says
                 await asyncio.sleep(0.002)
 
     async def ended(self, *jobs: Job) -> None:

@@ -109,4 +109,4 @@ def test_a_moment_is_too_short_to_judge(clock: Clock) -> None:
 
 
 def test_at_least_one(clock: Clock) -> None:
-    assert Window(0).size == 1
+    assert Window(0).size == MAXIMUM

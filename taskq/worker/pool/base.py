@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
+from taskq.exceptions import ImproperlyConfigured
+
 if TYPE_CHECKING:
     from taskq.backends.base import Outcome
     from taskq.execution import Report
@@ -39,6 +41,9 @@ class PoolEvents(Protocol):
     def has_room(self) -> None:
         """More jobs can be offered."""
 
+    def resized(self) -> None:
+        """The pool's size is another one."""
+
     def broken(self, reason: str) -> None:
         """The pool cannot go on; its jobs must be given back."""
 
@@ -70,6 +75,30 @@ class Pool(ABC):
             Whether it runs and is ended.
         """
         return False
+
+    def grow(self, count: int = 1) -> None:
+        """Run so many more jobs at a time; `PoolEvents.resized` tells of it.
+
+        Raises:
+            ImproperlyConfigured: it cannot be as large as that; nothing has changed.
+        """
+        raise ImproperlyConfigured(f"this pool always runs {self.size} at a time: try -P prefork")
+
+    def shrink(self, count: int = 1) -> None:
+        """Run so many fewer jobs at a time; what runs may end first.
+
+        Raises:
+            ImproperlyConfigured: less than one would be left; nothing has changed.
+        """
+        raise ImproperlyConfigured(f"this pool always runs {self.size} at a time: try -P prefork")
+
+    def restart(self) -> None:
+        """Replace all processes, each when what it runs has ended.
+
+        Raises:
+            ImproperlyConfigured: it has no processes of its own.
+        """
+        raise ImproperlyConfigured("this pool has no processes to replace: try -P prefork")
 
     @abstractmethod
     def abort(self) -> None:

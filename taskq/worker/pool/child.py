@@ -101,11 +101,13 @@ class Child:
         """Serve until there is no more work to come, or it is time for a new child."""
         self._set_up()
         done = 0
-        while not self._spent(done):
+        while not (self._spent(done) or self._slot.leaves):
             packet = self._work.receive()
             if not packet:
                 break
             short, items = _decode_work(packet)
+            if not items:
+                continue  # it was sent for no more than a look at the slot
             self._slot.take(items[0][0], items[-1][0])
             for index, item in enumerate(items):
                 if self._spent(done) or not self._serve(item, short):

@@ -25,6 +25,7 @@ class ChildHandle:
         pid: its process; 0 until the nursery has told.
         pidfd: the same, as a descriptor that never means another process.
         killed: the parent has killed it, or will as soon as it knows whom.
+        surplus: it makes way, and none takes its place.
     """
 
     slot: Slot
@@ -33,6 +34,7 @@ class ChildHandle:
     pid: int = 0
     pidfd: int = -1
     killed: bool = False
+    surplus: bool = False
 
     def signal(self, number: int) -> None:
         """Send a signal to this very process, even if its pid is in use again."""

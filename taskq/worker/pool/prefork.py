@@ -15,11 +15,13 @@ import signal
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from taskq.backends.base import Outcome
+from taskq.exceptions import ImproperlyConfigured
 from taskq.execution import Report
 from taskq.worker.pool.base import Loss, Pool, PoolEvents
 from taskq.worker.pool.handle import ChildHandle, how_it_ended
@@ -49,6 +51,7 @@ _GRACE = 0.2
 _RESPAWN_DELAY = 1.0
 
 _encode = msgspec.msgpack.Encoder().encode
+_WAKE_UP = _encode((False, []))
 _decode_reports = msgspec.msgpack.Decoder(list[Report]).decode
 _decode_state = msgspec.msgpack.Decoder(tuple[str, int, Outcome]).decode
 _decode_back = msgspec.msgpack.Decoder(tuple[str, list[int]]).decode
@@ -68,7 +71,7 @@ class PreforkPool(Pool):
 
     Args:
         nursery: forks the children; started before the event loop.
-        processes: how many children.
+        processes: how many children; `grow` can add to them as far as the nursery has slots.
         relay: answers children that reach the broker through the parent.
     """
 
@@ -78,6 +81,8 @@ class PreforkPool(Pool):
         self._relay = relay
         self._children: dict[int, ChildHandle] = {}  # by slot
         self._by_pid: dict[int, ChildHandle] = {}
+        self._delayed = 0
+        self._dismissed = 0
         # By number in the order of sending, which is not that of the jobs' tickets: the urgent
         # ones go first.  Children know jobs by these numbers, and slots speak of them.
         self._jobs: dict[int, tuple[Job, _Packet]] = {}
@@ -100,12 +105,71 @@ class PreforkPool(Pool):
         self._loop = asyncio.get_running_loop()
         self._watch = Watch(self._loop, self._look)
         self._loop.add_reader(self._nursery.control.fileno(), self._on_news)
-        for index in range(self._processes):
+        self._fill()
+
+    # How many children
+
+    def grow(self, count: int = 1) -> None:
+        if self._processes + count > self._nursery.slots.count:
+            raise ImproperlyConfigured(
+                f"{self._processes} and {count} more processes are more than a worker can have, "
+                f"which is {self._nursery.slots.count}: start another worker"
+            )
+        self._processes += count
+        self._fill()
+        self._events.resized()
+        self._events.has_room()
+
+    def shrink(self, count: int = 1) -> None:
+        if count >= self._processes:
+            raise ImproperlyConfigured(
+                f"{count} of {self._processes} processes cannot be taken away: one must be left"
+            )
+        self._processes -= count
+        # First those that do nothing: they make way at once.
+        children = sorted(self._children.values(), key=lambda child: bool(child.slot.number))
+        staying = [child for child in children if not child.surplus]
+        for child in staying[: max(0, len(staying) - self._processes)]:
+            child.surplus = True
+            self._dismiss(child)
+        self._events.resized()
+
+    def restart(self) -> None:
+        for child in self._children.values():
+            self._dismiss(child)
+
+    def _dismiss(self, child: ChildHandle) -> None:
+        if not child.slot.leaves:
+            child.slot.dismiss()
+            self._dismissed += 1
+            self._watch.wake()
+
+    def _usher_out(self) -> None:
+        """Wake children that are to make way, and wait for work without knowing of it.
+
+        Any child may take such a packet, and those that are to stay ignore it: so it is done
+        again until all are gone.
+        """
+        for child in self._children.values():
+            if child.slot.leaves and not child.slot.number:
+                try:
+                    send(self._nursery.work, _WAKE_UP)
+                except OSError:
+                    return  # full: nobody is idle; or closed, which they will notice
+
+    def _fill(self, delayed: int = 0) -> None:
+        """Start as many children as are missing."""
+        self._delayed -= delayed
+        if self._stopping:
+            return
+        missing = self._processes - self._delayed
+        missing -= sum(not child.surplus for child in self._children.values())
+        # While some that are surplus still run, there may be no slot for all of them.
+        free = (i for i in range(self._nursery.slots.count) if i not in self._children)
+        for index in list(islice(free, max(0, missing))):
             self._spawn(index)
 
     def _spawn(self, index: int) -> None:
-        if self._stopping:
-            return
         slot = self._nursery.slots.slot(index)
         slot.clear()
         answers = self._nursery.spawn(index)
@@ -239,7 +303,10 @@ class PreforkPool(Pool):
             if running > _HELD_UP:
                 self._unblock(child, entry[1])
             pause = min(pause, self._enforce(child, number, entry[0], running))
-        if not self._watched:
+        if self._dismissed:
+            self._usher_out()
+            pause = min(pause, _LOOK)
+        elif not self._watched:
             return None
         # Until all that matters is seen running, look often.
         return min(pause, _LOOK) if seen < self._watched else pause
@@ -333,6 +400,7 @@ class PreforkPool(Pool):
         # It may have left unread what it sent, and unsent what it held.
         self._read(child)
         self._rescue(child)
+        self._dismissed -= child.slot.leaves
         self._close(child)
         worked = child.slot.taken[0] > 0
         self._account_for(child, event.status)
@@ -340,12 +408,12 @@ class PreforkPool(Pool):
             if not self._children:
                 self._all_gone.set()
             return
-        delay = 0.0
         if event.status and not worked and not child.killed:
             # One that cannot even start would be started again in a tight loop.
             logger.error("a child did not start: %s", how_it_ended(child.pid, event.status))
-            delay = _RESPAWN_DELAY
-        self._loop.call_later(delay, self._spawn, child.slot.index)
+            self._delayed += 1
+            self._loop.call_later(_RESPAWN_DELAY, self._fill, 1)
+        self._fill()
         self._find_lost(set(self._jobs), set())
         self._events.has_room()
 

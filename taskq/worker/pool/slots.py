@@ -16,7 +16,8 @@ follow each other, and a packet that was sent later has higher ones.
     40   held reports: number << 32 | length in bytes    written by the child
     48   how often the held reports were sent            written by the child
     56   number behind which its packet is recalled      written by the parent
-    64…  the held reports: a MessagePack array
+    64   1 if the child is to make way                   written by the parent
+    128… the held reports: a MessagePack array
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ import os
 import struct
 
 SLOT_SIZE = 128 * 1024
-_HEADER = 64
+_HEADER = 128
 HELD_CAPACITY = SLOT_SIZE - _HEADER
 _ARRAY_HEADER = struct.Struct(">BI")
 _ARRAY = 0xDD
 _WORDS = SLOT_SIZE // 8
-_NUMBER, _FIRST, _LAST, _STARTED, _LIMITED, _HELD, _SENT, _RECALLED = range(8)
+_NUMBER, _FIRST, _LAST, _STARTED, _LIMITED, _HELD, _SENT, _RECALLED, _LEAVES = range(9)
 
 
 class SlotTable:
@@ -130,6 +131,15 @@ class Slot:
         return self._words[self._base + _FIRST] <= self.recalled < number
 
     # What the parent reads and says
+
+    @property
+    def leaves(self) -> bool:
+        """Is the child to make way, once it has run what it has taken?"""
+        return self._words[self._base + _LEAVES] != 0
+
+    def dismiss(self) -> None:
+        """Tell the child to make way."""
+        self._words[self._base + _LEAVES] = 1
 
     @property
     def recalled(self) -> int:
