@@ -1,4 +1,4 @@
-"""The broker that lives in one process: for tests, and for a worker inside a program."""
+"""Queues, leases and dead letters in the memory of one process."""
 
 from __future__ import annotations
 
