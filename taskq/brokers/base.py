@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
+from taskq.brokers.notices import AsyncSubscription, Channel, Notice, Subscription
 from taskq.exceptions import ImproperlyConfigured
 from taskq.message import TaskMessage
 
@@ -278,6 +279,48 @@ class Broker(ABC):
             OperationalError: the broker cannot be reached.
         """
         raise ImproperlyConfigured(f"{type(self).__name__} cannot revoke tasks")
+
+    # Telling everybody; see taskq.brokers.notices for what is promised
+
+    def broadcast(self, notices: Sequence[Notice]) -> None:
+        """Tell those who listen, in one round trip; nobody else will ever know.
+
+        Raises:
+            ImproperlyConfigured: this broker cannot.
+            OperationalError: the broker cannot be reached.
+        """
+        raise ImproperlyConfigured(f"{type(self).__name__} cannot tell anything to everybody")
+
+    async def abroadcast(self, notices: Sequence[Notice]) -> None:
+        """`broadcast` for code on an event loop."""
+        # asyncio is imported by those who use it: it doubles the time to import taskq.
+        import asyncio
+
+        await asyncio.to_thread(self.broadcast, notices)
+
+    def subscribe(
+        self, channel: Channel, keys: Sequence[str] = ("#",), *, name: str = ""
+    ) -> Subscription:
+        """Listen to what is told from now on.
+
+        Args:
+            channel: where.
+            keys: the keys of a direct channel, or the patterns of a topic; of no meaning for
+                a fanout.
+            name: of the queue, on a broker that has one for each subscription; no two
+                subscriptions may have the same.  Empty is any name.
+
+        Raises:
+            ImproperlyConfigured: this broker cannot.
+            OperationalError: the broker cannot be reached.
+        """
+        raise ImproperlyConfigured(f"{type(self).__name__} has no channels to listen to")
+
+    async def asubscribe(
+        self, channel: Channel, keys: Sequence[str] = ("#",), *, name: str = ""
+    ) -> AsyncSubscription:
+        """`subscribe` for code on an event loop."""
+        raise ImproperlyConfigured(f"{type(self).__name__} has no channels to listen to")
 
     @abstractmethod
     def consumer(self, queues: Sequence[Queue], *, lease: float, backend: Backend) -> Consumer:

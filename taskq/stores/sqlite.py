@@ -30,7 +30,7 @@ from urllib.parse import parse_qsl, unquote
 from taskq.exceptions import ImproperlyConfigured, OperationalError
 from taskq.stores.wakeups import WakeUps
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 READY, DELAYED, LEASED = 0, 1, 2
 """The values of ``messages.state``."""
 
@@ -100,6 +100,17 @@ CREATE TABLE revoked (
     task_id TEXT PRIMARY KEY,
     expires REAL NOT NULL,
     signal TEXT NOT NULL
+) WITHOUT ROWID;
+""",
+    3: """
+CREATE TABLE notices (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    channel TEXT NOT NULL,
+    told REAL NOT NULL,
+    notice BLOB NOT NULL
+);
+CREATE TABLE paused (
+    queue TEXT PRIMARY KEY
 ) WITHOUT ROWID;
 """,
 }

@@ -59,6 +59,7 @@ def _sqlite_url(request: pytest.FixtureRequest) -> str:
 
 def _stop_polling_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FIRST_POLL", "LAST_POLL"):
+        monkeypatch.setattr(f"taskq.brokers.sqlite.subscriptions.{name}", 3600.0)
         monkeypatch.setattr(f"taskq.brokers.sqlite.consumer.{name}", 3600.0)
 
 

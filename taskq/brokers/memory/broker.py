@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from taskq.backends.memory import MemoryBackend
 from taskq.brokers.base import (
@@ -21,6 +21,8 @@ from taskq.brokers.base import (
     QueueDepth,
     Settlement,
 )
+from taskq.brokers.memory.subscriptions import AsyncMemorySubscription, MemorySubscription
+from taskq.brokers.notices import AsyncSubscription, Channel, Notice, Subscription
 from taskq.exceptions import DecodeError, QueueNotFound
 from taskq.message import MAX_PRIORITY, TaskMessage, pack, unpack
 from taskq.routing import matching_queues
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
     from taskq.backends.base import Backend
     from taskq.routing import Queue
+
+L = TypeVar("L", MemorySubscription, AsyncMemorySubscription)
 
 ONCE_WINDOW = 3600.0
 """Seconds for which a message with a `TaskMessage.once` key is recognised."""
@@ -102,6 +106,7 @@ class MemoryBroker(Broker):
         self._leased: dict[int, _Entry] = {}
         self._consumers: list[MemoryConsumer] = []
         self._revoked: dict[str, tuple[float, str]] = {}
+        self._listeners: list[MemorySubscription | AsyncMemorySubscription] = []
 
     def publish(self, messages: Sequence[TaskMessage]) -> None:
         with self._lock:
@@ -235,6 +240,34 @@ class MemoryBroker(Broker):
             for task_id in [key for key, (end, _) in self._revoked.items() if end <= now]:
                 del self._revoked[task_id]
             return {task_id: signal for task_id, (_, signal) in self._revoked.items()}
+
+    def broadcast(self, notices: Sequence[Notice]) -> None:
+        with self._lock:
+            listeners = list(self._listeners)
+        for listener in listeners:
+            listener.hear(notices)
+
+    async def abroadcast(self, notices: Sequence[Notice]) -> None:
+        self.broadcast(notices)
+
+    def subscribe(
+        self, channel: Channel, keys: Sequence[str] = ("#",), *, name: str = ""
+    ) -> Subscription:
+        return self._add_listener(MemorySubscription(channel, keys, self._remove_listener))
+
+    async def asubscribe(
+        self, channel: Channel, keys: Sequence[str] = ("#",), *, name: str = ""
+    ) -> AsyncSubscription:
+        return self._add_listener(AsyncMemorySubscription(channel, keys, self._remove_listener))
+
+    def _add_listener(self, listener: L) -> L:
+        with self._lock:
+            self._listeners.append(listener)
+        return listener
+
+    def _remove_listener(self, listener: object) -> None:
+        with self._lock:
+            self._listeners = [other for other in self._listeners if other is not listener]
 
     def consumer(self, queues: Sequence[Queue], *, lease: float, backend: Backend) -> Consumer:
         shared = backend if isinstance(backend, MemoryBackend) else None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from taskq.backends.redis import RedisBackend
 from taskq.brokers.base import Broker, Consumer, DeadLetter, QueueDepth
+from taskq.brokers.notices import AsyncSubscription, Channel, Notice, Subscription
 from taskq.brokers.redis.enqueue import (
     TEMPORARY,
     Attempt,
@@ -21,6 +22,7 @@ from taskq.brokers.redis.enqueue import (
     route,
 )
 from taskq.brokers.redis.scripts import DECLARE, PURGE, RETRY_DEAD
+from taskq.brokers.redis.telling import Place, tell_calls
 from taskq.exceptions import DecodeError, OperationalError
 from taskq.message import TaskMessage, unpack
 from taskq.stores.redis import Call, RedisStore, Steps
@@ -263,6 +265,37 @@ class RedisBroker(Broker):
                 command(key, "ZREMRANGEBYSCORE", key, "-inf", int(now * 1000)),
                 command(key, "PUBLISH", channel, ""),
             )
+
+    # Telling everybody
+
+    def broadcast(self, notices: Sequence[Notice]) -> None:
+        if notices:
+            self.store.calls(*tell_calls(self.layout, notices))
+
+    async def abroadcast(self, notices: Sequence[Notice]) -> None:
+        # Imported by those who use it: it needs asyncio, which doubles the time to import taskq.
+        from taskq.stores.redis.aio import on_loop
+
+        if notices:
+            await on_loop(self.store).calls(*tell_calls(self.layout, notices))
+
+    def subscribe(
+        self, channel: Channel, keys: Sequence[str] = ("#",), *, name: str = ""
+    ) -> Subscription:
+        # Only those who listen need it.
+        from taskq.brokers.redis.subscriptions import RedisSubscription
+
+        return RedisSubscription(self.store, Place(self.layout, channel, keys))
+
+    async def asubscribe(
+        self, channel: Channel, keys: Sequence[str] = ("#",), *, name: str = ""
+    ) -> AsyncSubscription:
+        # Imported by those who use it: it needs asyncio, which doubles the time to import taskq.
+        from taskq.brokers.redis.asubscriptions import AsyncRedisSubscription
+        from taskq.stores.redis.aio import on_loop
+
+        place = Place(self.layout, channel, keys)
+        return await AsyncRedisSubscription.open(on_loop(self.store), place)
 
     # Pausing
 

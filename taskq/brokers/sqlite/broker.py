@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from taskq.backends.sqlite import SqliteBackend
 from taskq.brokers.base import Broker, Consumer, DeadLetter, QueueDepth
+from taskq.brokers.notices import AsyncSubscription, Channel, Notice, Subscription
 from taskq.brokers.sqlite.enqueue import enqueue
+from taskq.brokers.sqlite.subscriptions import (
+    AsyncSqliteSubscription,
+    SqliteSubscription,
+    tell,
+)
 from taskq.exceptions import DecodeError
 from taskq.message import TaskMessage, unpack
 from taskq.stores.sqlite import DELAYED, READY, Database
@@ -138,6 +144,19 @@ class SqliteBroker(Broker):
                 [(task_id, now + expires, signal) for task_id in task_ids],
             )
         self.database.wakeups.send("revoked")
+
+    def broadcast(self, notices: Sequence[Notice]) -> None:
+        tell(self.database, notices)
+
+    def subscribe(
+        self, channel: Channel, keys: Sequence[str] = ("#",), *, name: str = ""
+    ) -> Subscription:
+        return SqliteSubscription(self.database, channel, keys)
+
+    async def asubscribe(
+        self, channel: Channel, keys: Sequence[str] = ("#",), *, name: str = ""
+    ) -> AsyncSubscription:
+        return AsyncSqliteSubscription(self.database, channel, keys)
 
     def consumer(self, queues: Sequence[Queue], *, lease: float, backend: Backend) -> Consumer:
         # Imported here because it needs asyncio, which producers need not load.

@@ -31,6 +31,7 @@ class Layout:
     def __init__(self, address: Address) -> None:
         self._prefix = address.prefix
         self._tag = address.tag
+        self._db = address.db
         self._queues: dict[str, QueueKeys] = {}
         # Celery knows a prefix of results, and so reads those with a hash tag as well.
         tag = f"{{{address.tag}}}" if address.tag else ""
@@ -70,6 +71,13 @@ class Layout:
     def topic(self, name: str) -> str:
         """A channel for what is told to all."""
         return f"{self._prefix}taskq:topic:{name}"
+
+    def notices(self, channel: str) -> str:
+        """What the names of the channels begin with on which notices are told.
+
+        The number of the database is part of it, since Redis's own channels know none.
+        """
+        return f"{self._prefix}taskq:notices:{self._db}:{channel}"
 
     @property
     def _tagged(self) -> str:
