@@ -51,3 +51,20 @@ class Control:
     def terminate(self, task_id: str | Iterable[str], signal: str = "SIGTERM") -> None:
         """`revoke` with ``terminate=True``."""
         self.revoke(task_id, terminate=True, signal=signal)
+
+    # Queues
+
+    def pause(self, queue: str) -> None:
+        """Let no worker start anything of a queue until `resume`; kept across restarts.
+
+        Tasks that run already go on, and what a worker holds unstarted goes back.
+
+        Raises:
+            ImproperlyConfigured: the broker cannot pause queues.
+            OperationalError: the broker cannot be reached.
+        """
+        self._app.broker.pause(queue)
+
+    def resume(self, queue: str) -> None:
+        """Let workers go on with a queue; one that is not paused stays as it is."""
+        self._app.broker.resume(queue)

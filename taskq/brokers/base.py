@@ -280,6 +280,28 @@ class Broker(ABC):
         """
         raise ImproperlyConfigured(f"{type(self).__name__} cannot revoke tasks")
 
+    # Pausing
+
+    def pause(self, queue: str) -> None:
+        """Let no worker take anything from a queue until `resume`; kept across restarts.
+
+        What is published meanwhile waits, and what a worker has goes on.  A queue that is not
+        there yet is paused as well when it comes.
+
+        Raises:
+            ImproperlyConfigured: this broker cannot.
+            OperationalError: the broker cannot be reached.
+        """
+        raise ImproperlyConfigured(f"{type(self).__name__} cannot pause queues")
+
+    def resume(self, queue: str) -> None:
+        """Undo `pause`; a queue that is not paused stays as it is."""
+        raise ImproperlyConfigured(f"{type(self).__name__} cannot pause queues")
+
+    def paused(self) -> list[str]:
+        """The names of all queues that are paused."""
+        return []
+
     # Telling everybody; see taskq.brokers.notices for what is promised
 
     def broadcast(self, notices: Sequence[Notice]) -> None:

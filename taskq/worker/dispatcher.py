@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from taskq import signals
@@ -286,10 +286,18 @@ class Dispatcher:
 
     # Stopping
 
-    def give_back(self) -> None:
-        """Hand back what has not been started; what is acknowledged must still run."""
+    def give_back(self, queues: Collection[str] | None = None) -> None:
+        """Hand back what has not been started; what is acknowledged must still run.
+
+        Args:
+            queues: only what is of these queues; otherwise all.
+        """
         for job in self._backlog.drain():
-            if job.acknowledged or (job.verdict is not None and not job.verdict.unstarted):
+            if (
+                job.acknowledged
+                or (job.verdict is not None and not job.verdict.unstarted)
+                or (queues is not None and job.delivery.queue not in queues)
+            ):
                 self._backlog.add(job)
             else:
                 job.early = False  # what is settled now is all of it

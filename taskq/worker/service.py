@@ -21,6 +21,7 @@ from taskq.routing import Broadcast, Queue
 from taskq.worker.admission import Admission
 from taskq.worker.dispatcher import Dispatcher
 from taskq.worker.fates import Fates
+from taskq.worker.pauses import Pauses
 from taskq.worker.pool.base import Pool
 from taskq.worker.pool.child import ChildOptions
 from taskq.worker.pool.nursery import FreshStart, Nursery, start_nursery
@@ -216,6 +217,7 @@ class Worker:
         )
         settler = Settler(broker, consumer, backend, dispatcher.settled)
         dispatcher.connect(settler)
+        pauses = Pauses(broker, dispatcher, lambda: [queue.name for queue in queues])
         with _SignalHandlers(self._loop, self._on_signal):
             await pool.start(dispatcher)
             services = {
@@ -223,6 +225,7 @@ class Worker:
                 "settle": settler.run(),
                 "leases": dispatcher.keep_leases(lease),
                 "revoked": dispatcher.keep_revoked(),
+                "pauses": pauses.watch(),
                 "cleanup": self._keep_clean(),
             }
             return await self._serve(services, dispatcher, pool, consumer)
@@ -261,7 +264,7 @@ class Worker:
         # 5. All of that is written; leases are kept until it is.
         status = await self._write_out(dispatcher, tasks)
         # 6. Only now the consumer closes, and the processes end.
-        for name in ("leases", "revoked", "settle", "cleanup"):
+        for name in ("leases", "revoked", "pauses", "settle", "cleanup"):
             await _cancel(tasks.pop(name))
         broken.cancel()
         try:

@@ -33,9 +33,28 @@ def test_queues(run: Run) -> None:
 
 def test_queues_as_json(run: Run) -> None:
     assert json.loads(run("-A", "proj", "queues", "--json").stdout) == {
-        "default": {"ready": 1, "leased": 0, "delayed": 0, "dead": 0},
-        "slow": {"ready": 1, "leased": 0, "delayed": 1, "dead": 0},
+        "default": {"ready": 1, "leased": 0, "delayed": 0, "dead": 0, "paused": False},
+        "slow": {"ready": 1, "leased": 0, "delayed": 1, "dead": 0, "paused": False},
     }
+
+
+def test_pausing(run: Run, app: TaskQ) -> None:
+    assert run("-A", "proj", "queues", "pause", "slow", "new").stdout == (
+        "slow is paused\nnew is paused\n"
+    )
+    assert app.broker.paused() == ["new", "slow"]
+    shown = run("-A", "proj", "queues").stdout.splitlines()
+    assert [line.split()[-1] for line in shown] == ["dead", "0", "paused", "paused"]
+    resumed = run("-A", "proj", "queues", "resume", "slow", "default").stdout
+    assert resumed == "slow is resumed\ndefault was not paused\n"
+    assert app.broker.paused() == ["new"]
+    assert run("-A", "proj", "-q", "queues", "resume", "new").stdout == ""
+
+
+def test_pausing_nothing(run: Run) -> None:
+    result = run("-A", "proj", "queues", "pause")
+    assert result.exit_code == 2
+    assert "NAME" in result.output
 
 
 def test_purge_takes_the_declared_queues(run: Run, app: TaskQ) -> None:

@@ -13,7 +13,6 @@ from urllib.parse import quote
 import pytest
 
 from taskq import TaskQ, states
-from taskq.brokers.redis import RedisBroker
 from taskq.exceptions import OperationalError, TaskRevokedError
 from tests.conformance.brokers import (
     PATIENCE,
@@ -21,7 +20,6 @@ from tests.conformance.brokers import (
     Site,
     done,
     message,
-    number,
     numbers,
     outcome,
     requeue,
@@ -128,40 +126,6 @@ async def test_an_urgent_message_that_comes_while_it_waits(redis: RedisServer) -
         assert sorted(numbers(found)) == [2 * n, 2 * n + 1]
         assert {delivery.deliveries for delivery in found} == {1}
         await receiver.settle([done(delivery) for delivery in found])
-    await consumers.close_all()
-    site.close()
-
-
-async def test_a_paused_queue(redis: RedisServer) -> None:
-    site = Site(redis.url)
-    broker = site.broker
-    assert isinstance(broker, RedisBroker)
-    consumers = Consumers(site)
-    receiver = await consumers("q", "other")
-    waiting = asyncio.create_task(take_one(receiver))
-    await asyncio.to_thread(broker.pause, "q")
-    assert broker.is_paused("q")
-    await asyncio.to_thread(site.publish, message(1), message(2, "other"))
-    assert number(await waiting) == 2
-    again = await consumers("q")  # paused for those who come later, too
-    later = asyncio.create_task(take_one(again))
-    await asyncio.to_thread(broker.resume, "q")
-    assert number(await later) == 1
-    assert not broker.is_paused("q")
-    await consumers.close_all()
-    site.close()
-
-
-async def test_all_queues_are_paused(redis: RedisServer) -> None:
-    site = Site(redis.url)
-    broker = site.broker
-    assert isinstance(broker, RedisBroker)
-    consumers = Consumers(site)
-    broker.pause("q")
-    waiting = asyncio.create_task(take_one(await consumers("q")))
-    await asyncio.to_thread(site.publish, message(1))
-    await asyncio.to_thread(broker.resume, "q")
-    assert number(await waiting) == 1
     await consumers.close_all()
     site.close()
 

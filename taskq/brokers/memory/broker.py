@@ -106,6 +106,7 @@ class MemoryBroker(Broker):
         self._leased: dict[int, _Entry] = {}
         self._consumers: list[MemoryConsumer] = []
         self._revoked: dict[str, tuple[float, str]] = {}
+        self._paused: set[str] = set()
         self._listeners: list[MemorySubscription | AsyncMemorySubscription] = []
 
     def publish(self, messages: Sequence[TaskMessage]) -> None:
@@ -241,6 +242,20 @@ class MemoryBroker(Broker):
                 del self._revoked[task_id]
             return {task_id: signal for task_id, (_, signal) in self._revoked.items()}
 
+    def pause(self, queue: str) -> None:
+        with self._lock:
+            self._queue(queue)
+            self._paused.add(queue)
+
+    def resume(self, queue: str) -> None:
+        with self._lock:
+            self._paused.discard(queue)
+        self._wake()
+
+    def paused(self) -> list[str]:
+        with self._lock:
+            return sorted(self._paused)
+
     def broadcast(self, notices: Sequence[Notice]) -> None:
         with self._lock:
             listeners = list(self._listeners)
@@ -346,8 +361,9 @@ class MemoryConsumer(Consumer):
     def _take(self, limit: int, now: float) -> list[Delivery]:
         broker = self._broker
         deliveries: list[Delivery] = []
+        names = [name for name in self._names if name not in broker._paused]
         for priority in range(MAX_PRIORITY, -1, -1):
-            for name in self._names:
+            for name in names:
                 row = broker._queue(name).ready[priority]
                 while row and len(deliveries) < limit:
                     entry = row.popleft()

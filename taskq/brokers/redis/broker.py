@@ -300,25 +300,25 @@ class RedisBroker(Broker):
     # Pausing
 
     def pause(self, queue: str) -> None:
-        """Let no worker take anything from a queue, until `resume`; kept across restarts."""
-        keys = self.layout.queue(queue)
+        keys, registry = self.layout.queue(queue), self.layout.queues
         self.store.calls(
+            command(registry, "HSETNX", registry, queue, ""),
             command(keys.paused, "SET", keys.paused, "1"),
             command(keys.paused, "PUBLISH", keys.wake, ""),
         )
 
     def resume(self, queue: str) -> None:
-        """Undo `pause`."""
         keys = self.layout.queue(queue)
         self.store.calls(
             command(keys.paused, "DEL", keys.paused),
             command(keys.paused, "PUBLISH", keys.wake, ""),
         )
 
-    def is_paused(self, queue: str) -> bool:
-        """Is it paused?"""
-        key = self.layout.queue(queue).paused
-        return bool(self.store.calls(command(key, "EXISTS", key))[0])
+    def paused(self) -> list[str]:
+        names = self.queues()
+        keys = [self.layout.queue(name).paused for name in names]
+        found = self.store.calls(*(command(key, "EXISTS", key) for key in keys)) if keys else []
+        return [name for name, there in zip(names, found, strict=True) if there]
 
     # Dead letters
 

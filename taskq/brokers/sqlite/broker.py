@@ -65,7 +65,7 @@ class SqliteBroker(Broker):
         with self.database.read() as connection:
             rows = connection.execute(
                 "SELECT name FROM queues UNION SELECT queue FROM messages"
-                " UNION SELECT queue FROM dead_letters ORDER BY 1"
+                " UNION SELECT queue FROM dead_letters UNION SELECT queue FROM paused ORDER BY 1"
             ).fetchall()
         return [name for (name,) in rows]
 
@@ -144,6 +144,20 @@ class SqliteBroker(Broker):
                 [(task_id, now + expires, signal) for task_id in task_ids],
             )
         self.database.wakeups.send("revoked")
+
+    def pause(self, queue: str) -> None:
+        with self.database.write() as connection:
+            connection.execute("INSERT OR IGNORE INTO paused (queue) VALUES (?)", (queue,))
+
+    def resume(self, queue: str) -> None:
+        with self.database.write() as connection:
+            connection.execute("DELETE FROM paused WHERE queue = ?", (queue,))
+        self.database.wakeups.send("messages")
+
+    def paused(self) -> list[str]:
+        with self.database.read() as connection:
+            rows = connection.execute("SELECT queue FROM paused ORDER BY queue").fetchall()
+        return [name for (name,) in rows]
 
     def broadcast(self, notices: Sequence[Notice]) -> None:
         tell(self.database, notices)

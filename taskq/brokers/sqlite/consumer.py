@@ -107,9 +107,8 @@ class SqliteConsumer(Consumer):
             if not waiting:
                 return [], next_event
         with self._database.write() as connection:
-            sources = [value for name in self._names for value in (name, limit)]
             rows = connection.execute(
-                self._claim_sql, (now + self._lease, self._owner, *sources, limit)
+                self._claim_sql, (now + self._lease, self._owner, limit, *self._names)
             ).fetchall()
         if not rows:
             # From now on look first: what is idle must not lock others out.
@@ -138,8 +137,10 @@ class SqliteConsumer(Consumer):
             self._next_look = min(next_event, now + FIRST_POLL)
             if next_event > now:
                 (waiting,) = connection.execute(
-                    "SELECT EXISTS (SELECT 1 FROM messages WHERE state = 0 AND queue IN"
-                    f" ({','.join('?' * len(self._names))}))",
+                    f"WITH mine (name) AS (VALUES {','.join(['(?)'] * len(self._names))})"
+                    " SELECT EXISTS (SELECT 1 FROM mine"
+                    " WHERE name NOT IN (SELECT queue FROM paused)"
+                    " AND EXISTS (SELECT 1 FROM messages WHERE state = 0 AND queue = name))",
                     self._names,
                 ).fetchone()
                 return bool(waiting), next_event
@@ -293,16 +294,18 @@ class SqliteConsumer(Consumer):
 def _claim_sql(queues: int) -> str:
     """The claim over several queues: the most urgent of each, then the most urgent of all.
 
-    One range of the index a queue: an IN with ORDER BY would sort the whole backlog.
+    One range of the index a queue: an IN with ORDER BY would sort the whole backlog.  The
+    parameters are the end of the lease, the owner, how many, and the queues.
     """
-    one = (
+    union = " UNION ALL ".join(
         "SELECT * FROM (SELECT seq, priority FROM messages WHERE state = 0"
-        " AND queue = ? ORDER BY priority DESC, seq LIMIT ?)"
+        f" AND queue = ?{n} AND NOT EXISTS (SELECT 1 FROM paused WHERE paused.queue = ?{n})"
+        " ORDER BY priority DESC, seq LIMIT ?3)"
+        for n in range(4, 4 + queues)
     )
-    union = " UNION ALL ".join([one] * queues)
     return (
-        "UPDATE messages SET state = 2, until = ?, owner = ?, deliveries = deliveries + 1"
-        f" WHERE seq IN (SELECT seq FROM ({union}) ORDER BY priority DESC, seq LIMIT ?)"
+        "UPDATE messages SET state = 2, until = ?1, owner = ?2, deliveries = deliveries + 1"
+        f" WHERE seq IN (SELECT seq FROM ({union}) ORDER BY priority DESC, seq LIMIT ?3)"
         " RETURNING -priority, seq, queue, deliveries, crashes, message"
     )
 
