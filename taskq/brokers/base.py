@@ -187,6 +187,21 @@ class Consumer(ABC):
         self._said_nothing = True
         return {}
 
+    async def change_queues(self, queues: Sequence[Queue]) -> None:
+        """Consume these queues in place of those before, also while `receive` waits.
+
+        What was delivered from other queues stays leased, and is extended and settled as
+        ever.  The change outlives a lost connection.
+
+        Args:
+            queues: already declared; there may be none.
+
+        Raises:
+            ImproperlyConfigured: this broker cannot.
+            OperationalError: the broker cannot be reached; nothing has changed.
+        """
+        raise ImproperlyConfigured(f"{type(self).__name__} cannot change its queues")
+
     @abstractmethod
     async def close(self) -> None:
         """Stop consuming, and give back at once whatever was received and not settled."""

@@ -28,17 +28,29 @@ MAX_UNREAD = 10_000
 Kind = Literal["fanout", "direct", "topic"]
 
 
-class Channel(msgspec.Struct, frozen=True):
+class Channel(msgspec.Struct, frozen=True, eq=False, omit_defaults=True):
     """Where notices of one sort are told.
 
     Attributes:
         name: of the exchange.
         kind: of the exchange: ``fanout`` reaches all, ``direct`` those with that very key,
             ``topic`` those whose pattern takes the key.
+        ttl: seconds that a notice waits for a subscriber who does not read, at most; None
+            leaves it to the broker, which bounds it by number as well.
+        expires: seconds that the queue of a subscription outlives its owner, on a broker
+            that has such queues.
     """
 
     name: str
     kind: Kind
+    ttl: float | None = None
+    expires: float | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Channel) and (self.name, self.kind) == (other.name, other.kind)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.kind))
 
     def reaches(self, keys: Sequence[str], key: str) -> bool:
         """Does a notice with this key reach a subscription with those keys?"""

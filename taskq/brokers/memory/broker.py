@@ -309,8 +309,9 @@ class MemoryConsumer(Consumer):
 
         self._asyncio = asyncio
         self._broker = broker
-        self._names = [queue.name for queue in queues]
-        self._temporary = [queue.name for queue in queues if queue.auto_delete]
+        self._names: list[str] = []
+        self._temporary: list[str] = []
+        self._use(queues)
         self._lease = lease
         self._backend = backend
         self._owner = next(broker._numbers)
@@ -318,6 +319,17 @@ class MemoryConsumer(Consumer):
         self._revoked = asyncio.Event()
         self._revoked.set()
         self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+
+    def _use(self, queues: Sequence[Queue]) -> None:
+        gone = set(self._temporary)
+        self._names = [queue.name for queue in queues]
+        self._temporary = [queue.name for queue in queues if queue.auto_delete]
+        for name in gone.difference(self._temporary):
+            self._broker.undeclare(name)
+
+    async def change_queues(self, queues: Sequence[Queue]) -> None:
+        self._use(queues)
+        self._woken.set()
 
     def wake(self, revoked: bool = False) -> None:
         """Look again, for messages or for what is revoked; called from any thread."""

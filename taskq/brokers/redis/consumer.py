@@ -67,23 +67,34 @@ class RedisConsumer(Consumer):
         self._broker = broker
         self._client = on_loop(broker.store)
         self._layout = broker.layout
-        self._queues = list(queues)
-        self._passing = [queue for queue in queues if queue.auto_delete]
         self._lease = int(lease * 1000)
         self._backend = backend
         # Its end tells others for how long what it holds is leased.
         name = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
         self._me = f"{name}:{self._lease}"
-        self._lanes = self._make_lanes()
-        self._lane_of = {keys.name: lane for lane in self._lanes for keys in lane.queues}
+        self._lane_of: dict[str, Lane] = {}
+        self._use(queues)
+        self._changed: Sequence[Queue] | None = None
+        self._receiving = False
+        self._applied: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
-        self._wakeups = WakeUps(self._client, [k.wake for lane in self._lanes for k in lane.queues])
+        self._wakeups = WakeUps(self._client, self._channels())
         self._asked = self._loop.time()
         self._revoked = WakeUps(self._client, [self._layout.topic("revoked")])
         self._know_revoked = False
         self._next_sweep = 0.0
         self._swept = False
         self._quiet = False
+
+    def _use(self, queues: Sequence[Queue]) -> None:
+        self._queues = list(queues)
+        self._passing = [queue for queue in queues if queue.auto_delete]
+        self._lanes = self._make_lanes()
+        # Those of queues that are not consumed any more stay: what they gave is to be settled.
+        self._lane_of.update({keys.name: lane for lane in self._lanes for keys in lane.queues})
+
+    def _channels(self) -> list[str]:
+        return [keys.wake for lane in self._lanes for keys in lane.queues]
 
     def _make_lanes(self) -> list[Lane]:
         """The queues by slot: one lane, but on a cluster."""
@@ -94,14 +105,54 @@ class RedisConsumer(Consumer):
             slots.setdefault(self._broker.store.topology.slot(keys.base), []).append(keys)
         return [Lane(self._client, keys, self._me, passing) for keys in slots.values()]
 
+    async def change_queues(self, queues: Sequence[Queue]) -> None:
+        self._changed = queues
+        self._wakeups.tell()
+        if self._receiving:
+            # The blocking reads are of the queues before, until they have been ended.
+            self._applied = self._applied or self._loop.create_future()
+            await asyncio.shield(self._applied)
+
+    def _has_changed(self) -> None:
+        if self._applied is not None:
+            self._applied.set_result(None)
+            self._applied = None
+
+    async def _change(self) -> None:
+        queues, self._changed = self._changed or (), None
+        names = {queue.name for queue in queues}
+        gone = [queue for queue in self._passing if queue.name not in names]
+        for lane in self._lanes:
+            await lane.close()
+        await self._wakeups.close()
+        self._use(queues)
+        self._wakeups = WakeUps(self._client, self._channels())
+        self._next_sweep, self._quiet, self._swept = 0.0, False, False
+        for queue in gone:
+            await self._client.run(self._broker.undeclaring(queue))
+        self._has_changed()
+
     # Receiving
 
     async def receive(self, limit: int) -> list[Delivery]:
-        limit = min(limit, _FETCH)
-        await self._wakeups.start()
+        self._receiving = True
+        try:
+            return await self._receive(min(limit, _FETCH))
+        finally:
+            self._receiving = False
+            self._has_changed()  # at the latest when it is called again
+
+    async def _receive(self, limit: int) -> list[Delivery]:
         while True:
             # What a cancelled call has left behind comes first.
             found = await self._end_reads()
+            if self._changed is not None:
+                await self._change()
+            if not (self._lanes or found):
+                await self._wakeups.wait()
+                self._wakeups.clear()
+                continue
+            await self._wakeups.start()
             now = self._loop.time()
             asked = self._asked if found else now
             self._asked = asked
@@ -121,8 +172,9 @@ class RedisConsumer(Consumer):
 
     async def _fetch(self, limit: int) -> list[Delivery]:
         found: list[Delivery] = []
-        if len(self._lanes) == 1:
-            await self._fetch_lane(self._lanes[0], limit, 0, found)
+        if len(self._lanes) <= 1:
+            for lane in self._lanes:
+                await self._fetch_lane(lane, limit, 0, found)
             return found
         while len(found) < limit:
             # The most urgent first, wherever it lies: each lane is asked what it has.
@@ -152,6 +204,8 @@ class RedisConsumer(Consumer):
 
     async def _wait_for_news(self) -> list[Delivery]:
         """Block until a message comes, or there is reason to look."""
+        if self._changed is not None:
+            return []
         began = self._loop.time()
         pause = min([_IDLE, *(lane.due - began for lane in self._lanes)])
         for lane in self._lanes:
@@ -209,7 +263,7 @@ class RedisConsumer(Consumer):
     async def _keep_house(self) -> None:
         """Now and then: free what others have lost, and keep our temporary queues."""
         now = self._loop.time()
-        if now < self._next_sweep:
+        if now < self._next_sweep or not self._lanes:
             return
         calls = [self._sweeping(lane) for lane in self._lanes]
         await self._client.calls(*calls, *self._keeping())
@@ -361,7 +415,7 @@ class RedisConsumer(Consumer):
             for lane in self._lanes:
                 if lane.reading is not None:
                     await lane.end_read()
-            for lane in self._lanes:
+            for lane in {id(lane): lane for lane in self._lane_of.values()}.values():
                 await self._give_back(lane)
             for queue in self._passing:
                 await self._client.run(self._broker.undeclaring(queue))

@@ -49,14 +49,11 @@ class SqliteConsumer(Consumer):
         backend: SqliteBackend | None,
     ) -> None:
         self._database = database
-        self._names = [queue.name for queue in queues]
-        self._temporary = [queue.name for queue in queues if queue.auto_delete]
+        self._use(queues)
         self._lease = lease
         self._backend = backend
         self._owner = secrets.randbits(62)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="taskq-sqlite")
-        self._claim_sql = _claim_sql(len(self._names))
-        self._housekeeping = self._next_look = 0.0
         self._hints = 0
         self._woken = asyncio.Event()
         self._listener: Listener | None = None
@@ -80,6 +77,25 @@ class SqliteConsumer(Consumer):
                 timer.cancel()
             poll = FIRST_POLL if self._hints > hints else min(poll * 2, LAST_POLL)
 
+    def _use(self, queues: Sequence[Queue]) -> None:
+        """Consume these from now on; on the consumer's thread, once it has one."""
+        self._names = [queue.name for queue in queues]
+        self._temporary = [queue.name for queue in queues if queue.auto_delete]
+        self._claim_sql = _claim_sql(len(self._names))
+        self._housekeeping = self._next_look = 0.0
+
+    async def change_queues(self, queues: Sequence[Queue]) -> None:
+        await self._run(self._change, queues)
+        self._woken.set()
+
+    def _change(self, queues: Sequence[Queue]) -> None:
+        gone = set(self._temporary).difference(queue.name for queue in queues)
+        if gone:
+            with self._database.write() as connection:
+                for name in gone:
+                    _drop_queue(connection, name)
+        self._use(queues)
+
     def _listen(self) -> None:
         if self._listener is None:
             try:
@@ -102,6 +118,8 @@ class SqliteConsumer(Consumer):
         now = time.time()
         if now >= self._housekeeping:
             self._keep_house(now)
+        if not self._names:
+            return [], now + LAST_POLL
         if now >= self._next_look:
             waiting, next_event = self._look(now)
             if not waiting:
