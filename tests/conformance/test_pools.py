@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,28 @@ def test_it_takes_what_it_has_room_for(kind: PoolKind, tmp_path: Path) -> None:
         await bench.ended(*jobs)
         assert bench.room > room
         assert [bench.result(job) for job in jobs] == [str(path) for path in started]
+
+    run(kind, scenario, size=size)
+
+
+def test_it_tells_what_runs(kind: PoolKind, tmp_path: Path) -> None:
+    size = kind.sizes[-1]
+    gate = tmp_path / "gate"
+    started = [tmp_path / f"started-{n}" for n in range(20)]
+
+    async def scenario(bench: Bench) -> None:
+        assert bench.pool.running() == []
+        began = time.monotonic()
+        jobs = [bench.job("gated", str(path), str(gate)) for path in started]
+        bench.give(*jobs)
+        await bench.until_exists(*started[:size])
+        running = bench.pool.running()
+        assert {one.job.ticket for one in running} == {job.ticket for job in jobs[:size]}
+        assert all(began <= one.since <= time.monotonic() for one in running)
+        assert {one.pid for one in running} <= set(bench.pool.pids())
+        gate.touch()
+        await bench.ended(*jobs)
+        assert bench.pool.running() == []
 
     run(kind, scenario, size=size)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from taskq.exceptions import ImproperlyConfigured
 
@@ -24,6 +24,20 @@ class Loss(Enum):
     """The process that ran it was killed at its hard limit."""
     UNSTARTED = "unstarted"
     """It was not started, or was stopped for no fault of its own: it can run again."""
+
+
+class Running(NamedTuple):
+    """A job that runs now.
+
+    Attributes:
+        job: the job.
+        pid: the process.
+        since: when it started, by the monotonic clock.
+    """
+
+    job: Job
+    pid: int
+    since: float
 
 
 class PoolEvents(Protocol):
@@ -107,6 +121,10 @@ class Pool(ABC):
     @abstractmethod
     async def stop(self) -> None:
         """Let all processes end.  Called when nothing is running any more."""
+
+    def running(self) -> list[Running]:
+        """What runs at this moment."""
+        return []
 
     def pids(self) -> list[int]:
         """The processes that run jobs."""

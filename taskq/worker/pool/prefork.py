@@ -23,7 +23,7 @@ import msgspec
 from taskq.backends.base import Outcome
 from taskq.exceptions import ImproperlyConfigured
 from taskq.execution import Report
-from taskq.worker.pool.base import Loss, Pool, PoolEvents
+from taskq.worker.pool.base import Loss, Pool, PoolEvents, Running
 from taskq.worker.pool.handle import ChildHandle, how_it_ended
 from taskq.worker.pool.nursery import Exited, Nursery
 from taskq.worker.pool.pace import Pace
@@ -96,6 +96,16 @@ class PreforkPool(Pool):
     @property
     def size(self) -> int:
         return self._processes
+
+    def running(self) -> list[Running]:
+        found = []
+        for child in self._children.values():
+            # In this order: a task that ends meanwhile is not given another one's time.
+            number, since = child.slot.number, child.slot.started
+            entry = self._jobs.get(number)
+            if entry is not None:
+                found.append(Running(entry[0], child.pid, since))
+        return found
 
     def pids(self) -> list[int]:
         return [child.pid for child in self._children.values() if child.pid]

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
+import time
 from collections.abc import Sequence
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from taskq.execution import Report, TaskRunner
-from taskq.worker.pool.base import Loss, Pool, PoolEvents
+from taskq.worker.pool.base import Loss, Pool, PoolEvents, Running
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
@@ -37,6 +39,7 @@ class SoloPool(Pool):
         self._runner = TaskRunner(app, hostname, verbose=verbose, on_start=self._started)
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._running: Job | None = None
+        self._since = 0.0
         self._warned = self._stopping = False
 
     @property
@@ -53,6 +56,7 @@ class SoloPool(Pool):
         if self._running is not None or self._stopping or not jobs:
             return 0
         job = self._running = jobs[0]
+        self._since = time.monotonic()
         if (job.hard_limit or job.soft_limit) and not self._warned:
             self._warned = True
             logger.warning("the solo pool applies no time limits; use -P prefork for them")
@@ -94,6 +98,12 @@ class SoloPool(Pool):
         else:
             self._events.finished(job, ended)
         self._events.has_room()
+
+    def running(self) -> list[Running]:
+        return [Running(self._running, os.getpid(), self._since)] if self._running else []
+
+    def pids(self) -> list[int]:
+        return [os.getpid()]
 
     def abort(self) -> None:
         self._stopping = True
