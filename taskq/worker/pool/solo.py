@@ -102,9 +102,6 @@ class SoloPool(Pool):
     def running(self) -> list[Running]:
         return [Running(self._running, os.getpid(), self._since)] if self._running else []
 
-    def pids(self) -> list[int]:
-        return [os.getpid()]
-
     def abort(self) -> None:
         self._stopping = True
         job, self._running = self._running, None
