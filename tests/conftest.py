@@ -5,24 +5,26 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
 from tests.servers import (
     MissingServerError,
-    RabbitMQServer,
+    RabbitMQAddress,
     RedisCluster,
     RedisSentinel,
     RedisServer,
     Server,
-    rabbitmq_server,
+    VirtualHost,
     redis_cluster,
     redis_sentinel,
     redis_server,
+    shared_rabbitmq,
 )
 
-S = TypeVar("S", bound=Server | RedisSentinel | RedisCluster)
+S = TypeVar("S", bound=Server | RedisSentinel | RedisCluster | RabbitMQAddress)
 
 
 @pytest.fixture(scope="session")
@@ -57,9 +59,26 @@ def cluster() -> Iterator[RedisCluster]:
 
 
 @pytest.fixture(scope="session")
-def rabbitmq() -> Iterator[RabbitMQServer]:
-    """A running RabbitMQ, shared by all tests: name queues and exchanges after the test."""
-    yield from _started(rabbitmq_server())
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this run of pytest share, however many there are."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_address(run_folder: Path) -> Iterator[RabbitMQAddress]:
+    """One RabbitMQ for the whole run, in however many processes; take ``rabbitmq`` in tests."""
+    yield from _started(shared_rabbitmq(run_folder))
+
+
+@pytest.fixture
+def rabbitmq(rabbitmq_address: RabbitMQAddress) -> Iterator[VirtualHost]:
+    """An empty virtual host of a running RabbitMQ.
+
+    Others use that server at the same time: a test that stops it starts one of its own.
+    """
+    with rabbitmq_address.virtual_host() as host:
+        yield host
 
 
 def _started(server: AbstractContextManager[S]) -> Iterator[S]:

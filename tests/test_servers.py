@@ -24,6 +24,7 @@ from tests.conftest import _started
 from tests.servers import (
     HOST,
     MissingServerError,
+    RabbitMQAddress,
     RabbitMQServer,
     RedisCluster,
     RedisSentinel,
@@ -31,12 +32,14 @@ from tests.servers import (
     ReplyError,
     Server,
     ServerError,
+    VirtualHost,
     free_ports,
     redis_cluster,
     redis_sentinel,
     redis_server,
 )
 from tests.servers.base import find_binary
+from tests.servers.shared import shared
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent
@@ -329,14 +332,114 @@ class TestCluster:
         cluster.wait_healthy()
 
 
+USER = """
+import sys
+from pathlib import Path
+from tests.servers.shared import shared
+with shared("redis_server", Path(sys.argv[1])) as address:
+    print(address, flush=True)
+    input()
+"""
+
+
+@contextmanager
+def user_of_shared(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that uses the Redis of that folder until it gets a line."""
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", USER, str(folder)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def told(process: subprocess.Popen[str]) -> str:
+    """The next line that a process prints."""
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def answers(url: str) -> bool:
+    """Whether the Redis at that URL does."""
+    with Redis.from_url(url) as client:
+        try:
+            return bool(client.ping())
+        except redis_errors.ConnectionError:
+            return False
+
+
+@pytest.mark.redis
+class TestShared:
+    def test_two_at_once_use_one_and_the_killing_of_the_first_is_not_its_end(
+        self, shared_redis: RedisServer, tmp_path: Path
+    ) -> None:
+        with user_of_shared(tmp_path) as first, user_of_shared(tmp_path) as second:
+            url = told(first)
+            assert url == told(second)
+            first.kill()
+            first.wait()
+            assert answers(url)
+            second.kill()
+            second.wait()
+            wait_until(lambda: not answers(url), 10, "the server to end with its last user")
+
+    def test_whoever_comes_after_the_end_gets_a_new_one(
+        self, shared_redis: RedisServer, tmp_path: Path
+    ) -> None:
+        for _ in range(3):
+            # The end of the one before is under way, or not yet.
+            with shared("redis_server", tmp_path) as address:
+                assert answers(address)
+
+    @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for it in /proc")
+    def test_a_keeper_that_was_killed_is_replaced(
+        self, shared_redis: RedisServer, tmp_path: Path
+    ) -> None:
+        with shared("redis_server", tmp_path) as first:
+            with Redis.from_url(first) as client:
+                pid = client.info("server")["process_id"]
+            guard = parent_of(pid)
+            os.kill(parent_of(guard), signal.SIGKILL)
+            wait_until(lambda: not exists(pid), 10, "the server to die with its keeper")
+            with shared("redis_server", tmp_path) as second:
+                assert answers(second)
+
+    def test_what_does_not_start_says_why(self, tmp_path: Path) -> None:
+        with (
+            pytest.raises(ServerError, match=r"(?s)no_such_server failed.*no_such_server"),
+            shared("no_such_server", tmp_path),
+        ):
+            pass
+
+
+def parent_of(pid: int) -> int:
+    """The process that started it (Linux)."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 @pytest.mark.rabbitmq
 class TestRabbitMQ:
-    def test_carries_a_message(self, rabbitmq: RabbitMQServer) -> None:
-        assert exists(rabbitmq.pid)
+    def test_carries_a_message(self, rabbitmq: VirtualHost) -> None:
         assert exchange_one_message(rabbitmq.url, "first") == "first"
 
+    def test_a_virtual_host_is_empty_and_leaves_nothing(
+        self, rabbitmq_address: RabbitMQAddress
+    ) -> None:
+        with rabbitmq_address.virtual_host() as one, rabbitmq_address.virtual_host() as other:
+            with Connection(one.url) as connection, connection.channel() as channel:
+                Queue("here", durable=True)(channel).declare()
+            assert one.queues() == ["here"]
+            assert other.queues() == []
+        left = {host["name"] for host in rabbitmq_address.api("GET", "/vhosts")}
+        assert not left & {one.name, other.name}
+
+    def test_a_refused_call_raises_what_the_server_said(self, rabbitmq: VirtualHost) -> None:
+        with pytest.raises(ServerError, match=r"GET /vhosts/none gave 404: .*Not Found"):
+            rabbitmq.server.api("GET", "/vhosts/none")
+
     def test_comes_back_after_a_crash_and_leaves_nothing(self, tmp_path: Path) -> None:
-        server = RabbitMQServer(tmp_path, *free_ports(3))
+        server = RabbitMQServer(tmp_path, *free_ports(4))
         try:
             server.start()
             server.kill()

@@ -9,11 +9,18 @@ private folder that is removed at the end, and leaves a server that is already r
 machine alone. Only the standard library is used, so that any environment can import this; to make
 certificates for TLS takes trustme.
 
-Nothing outlives the process that started it: see ``guarded``.
+Nothing outlives the process that started it: see ``guarded``. A server that is slow to start can be
+shared by several processes: see ``shared``.
 """
 
 from tests.servers.base import HOST, MissingServerError, Server, ServerError, free_ports
-from tests.servers.rabbitmq import RabbitMQServer, rabbitmq_binary, rabbitmq_server
+from tests.servers.rabbitmq import (
+    RabbitMQServer,
+    rabbitmq_binary,
+    rabbitmq_server,
+    shared_rabbitmq,
+)
+from tests.servers.rabbitmq_address import RabbitMQAddress, VirtualHost
 from tests.servers.redis import RedisServer, redis_binary, redis_server
 from tests.servers.redis_cluster import RedisCluster, redis_cluster
 from tests.servers.redis_sentinel import RedisSentinel, redis_sentinel
@@ -23,6 +30,7 @@ from tests.servers.resp import ReplyError
 __all__ = [
     "HOST",
     "MissingServerError",
+    "RabbitMQAddress",
     "RabbitMQServer",
     "RedisCluster",
     "RedisSentinel",
@@ -31,6 +39,7 @@ __all__ = [
     "ReplyError",
     "Server",
     "ServerError",
+    "VirtualHost",
     "free_ports",
     "rabbitmq_binary",
     "rabbitmq_server",
@@ -38,4 +47,5 @@ __all__ = [
     "redis_cluster",
     "redis_sentinel",
     "redis_server",
+    "shared_rabbitmq",
 ]

@@ -53,6 +53,11 @@ class Server(ABC):
     def url(self) -> str:
         """Where clients connect."""
 
+    @property
+    def address(self) -> object:
+        """What another process needs to use it; can be pickled."""
+        return self.url
+
     @abstractmethod
     def command(self) -> Sequence[str]:
         """The program and its arguments, to be run in the foreground."""

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from tests.servers.base import HOST, Server, find_binary, free_ports, private_folder
 from tests.servers.guarded import Guarded
+from tests.servers.rabbitmq_address import RabbitMQAddress
+from tests.servers.shared import shared
 from tests.waiting import wait_until
 
 
@@ -21,8 +23,9 @@ class RabbitMQServer(Server):
         port: for AMQP clients.
         dist_port: for Erlang's own traffic.
         epmd_port: for the Erlang port mapper, which would outlive the node if the node started it.
+        management_port: for the HTTP API.
         config: lines of ``rabbitmq.conf``, for example ``{"consumer_timeout": "5000"}``.
-        plugins: names of plugins to enable, for example ``["rabbitmq_management"]``.
+        plugins: names of plugins to enable besides ``rabbitmq_management``.
     """
 
     name = "rabbitmq-server"
@@ -33,6 +36,7 @@ class RabbitMQServer(Server):
         port: int,
         dist_port: int,
         epmd_port: int,
+        management_port: int,
         *,
         config: Mapping[str, str] | None = None,
         plugins: Sequence[str] = (),
@@ -40,14 +44,23 @@ class RabbitMQServer(Server):
         super().__init__(directory, port)
         self.dist_port = dist_port
         self.epmd_port = epmd_port
-        self.config = {"listeners.tcp.1": f"{HOST}:{port}", **(config or {})}
-        self.plugins = plugins
+        self.management_port = management_port
+        self.config = {
+            "listeners.tcp.1": f"{HOST}:{port}",
+            "management.tcp.ip": HOST,
+            "management.tcp.port": str(management_port),
+            **(config or {}),
+        }
+        self.plugins = ["rabbitmq_management", *plugins]
         self._epmd: Guarded | None = None
 
     @property
     def url(self) -> str:
-        # The virtual host "/" in the form that both kombu and pika read.
-        return f"amqp://guest:guest@{HOST}:{self.port}/%2F"
+        return self.address.url()
+
+    @property
+    def address(self) -> RabbitMQAddress:
+        return RabbitMQAddress(self.port, self.management_port)
 
     @property
     def node(self) -> str:
@@ -124,12 +137,25 @@ def rabbitmq_server(
     """
     rabbitmq_binary()
     with private_folder("rabbitmq") as directory:
-        server = RabbitMQServer(directory, *free_ports(3), config=config, plugins=plugins)
+        server = RabbitMQServer(directory, *free_ports(4), config=config, plugins=plugins)
         try:
             server.start()
             yield server
         finally:
             server.close()
+
+
+@contextlib.contextmanager
+def shared_rabbitmq(folder: Path) -> Iterator[RabbitMQAddress]:
+    """A RabbitMQ that all processes with the same ``folder`` share until the end of the block.
+
+    Raises:
+        MissingServerError: it is not installed.
+        ServerError: it did not start.
+    """
+    rabbitmq_binary()
+    with shared("rabbitmq_server", folder) as address:
+        yield address
 
 
 def rabbitmq_binary() -> str:
