@@ -11,13 +11,19 @@ from typing import TypeVar
 import pytest
 
 from tests.servers import (
+    MariaDBServer,
+    MemcachedServer,
     MissingServerError,
+    PostgreSQLServer,
     RabbitMQAddress,
     RedisCluster,
     RedisSentinel,
     RedisServer,
     Server,
     VirtualHost,
+    mariadb_server,
+    memcached_server,
+    postgresql_server,
     redis_cluster,
     redis_sentinel,
     redis_server,
@@ -79,6 +85,45 @@ def rabbitmq(rabbitmq_address: RabbitMQAddress) -> Iterator[VirtualHost]:
     """
     with rabbitmq_address.virtual_host() as host:
         yield host
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQLServer]:
+    """A running PostgreSQL for the whole run; a test takes ``postgresql_url``."""
+    yield from _started(postgresql_server())
+
+
+@pytest.fixture
+def postgresql_url(postgresql: PostgreSQLServer) -> Iterator[str]:
+    """An empty database of one's own in PostgreSQL."""
+    with postgresql.new_database() as name:
+        yield postgresql.url_of(name)
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDBServer]:
+    """A running MariaDB for the whole run; a test takes ``mariadb_url``."""
+    yield from _started(mariadb_server())
+
+
+@pytest.fixture
+def mariadb_url(mariadb: MariaDBServer) -> Iterator[str]:
+    """An empty database of one's own in MariaDB."""
+    with mariadb.new_database() as name:
+        yield mariadb.url_of(name)
+
+
+@pytest.fixture(scope="session")
+def shared_memcached() -> Iterator[MemcachedServer]:
+    """One memcached for the whole run; take ``memcached`` in tests."""
+    yield from _started(memcached_server())
+
+
+@pytest.fixture
+def memcached(shared_memcached: MemcachedServer) -> MemcachedServer:
+    """A running, empty memcached."""
+    shared_memcached.call("flush_all")
+    return shared_memcached
 
 
 def _started(server: AbstractContextManager[S]) -> Iterator[S]:

@@ -20,12 +20,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 if str(Path(__file__).resolve().parent) in sys.path:
     sys.path.remove(str(Path(__file__).resolve().parent))
 
-from tests.servers import MissingServerError, rabbitmq_binary, redis_binary
+from tests.servers import (
+    MissingServerError,
+    mariadb_binary,
+    memcached_binary,
+    postgresql_binary,
+    rabbitmq_binary,
+    redis_binary,
+)
 
 #: Debian package -> what finds its binary.
 SERVERS: dict[str, Callable[[], str]] = {
     "redis-server": redis_binary,  # which is a sentinel too, and a node of a cluster
     "rabbitmq-server": rabbitmq_binary,
+    "postgresql": postgresql_binary,
+    "mariadb-server": mariadb_binary,
+    "memcached": memcached_binary,
 }
 
 #: Asked by every package script before it starts a service; 101 means "no".
@@ -90,7 +100,8 @@ def main() -> None:
     if packages := missing():
         print(
             f"missing: {', '.join(packages)}; install with 'sudo apt-get install "
-            f"{' '.join(packages)}' (Debian, Ubuntu) or 'brew install redis rabbitmq' (macOS)",
+            f"{' '.join(packages)}' (Debian, Ubuntu) or 'brew install redis rabbitmq postgresql "
+            "mariadb memcached' (macOS)",
             file=sys.stderr,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from taskq.backends.base import Backend
@@ -14,40 +15,25 @@ if TYPE_CHECKING:
 ENTRY_POINTS = "taskq.backends"
 """Third parties add a store under this group: scheme = "module:function(url, conf)"."""
 
+Factory = Callable[[str, "Settings"], Backend]
+
 
 def make_backend(url: str, conf: Settings) -> Backend:
     """The result store of a URL.  Its driver is imported now, and no other.
 
+    Args:
+        url: where it is; of Celery's short names those whose place a setting tells:
+            ``database``.
+        conf: the settings.
+
     Raises:
         ImproperlyConfigured: there is none for that scheme.
     """
+    url = _by_name(url, conf)
     scheme = scheme_of(url)
-    expires = conf.result_expires or 0.0
-    if scheme == "sqlite":
-        from taskq.backends.sqlite import SqliteBackend
-
-        return SqliteBackend(url, expires, timeout=conf.broker_connection_timeout)
-    if scheme == "memory":
-        from taskq.backends.memory import MemoryBackend
-
-        return MemoryBackend(expires)
-    if scheme in REDIS_SCHEMES:
-        with driver(("redis", "hiredis"), "redis", scheme):
-            from taskq.backends.redis import RedisBackend
-            from taskq.stores.redis.address import address
-
-        # The broker's own options hold for results in the same place.
-        same = not conf.result_backend or conf.result_backend == conf.broker_url
-        options = {
-            **(conf.broker_transport_options if same else {}),
-            **conf.result_backend_transport_options,
-        }
-        tls = conf.redis_backend_use_ssl or (conf.broker_use_ssl if same else None)
-        return RedisBackend(address(url, conf, options, tls), expires)
-    if scheme == "disabled":
-        from taskq.backends.disabled import DisabledBackend
-
-        return DisabledBackend()
+    factory = _sql if scheme.startswith("db+") else _FACTORIES.get(scheme)
+    if factory is not None:
+        return factory(url, conf)
     # importlib.metadata is slow to import, and only stores of third parties need it.
     from importlib.metadata import entry_points
 
@@ -56,6 +42,70 @@ def make_backend(url: str, conf: Settings) -> Backend:
         return backend
     raise ImproperlyConfigured(
         f"result_backend={hide_password(url)!r}: there is no result store for {scheme}://. There "
-        "are sqlite://, redis://, memory:// and disabled://, and others by installed packages "
-        f"(entry point {ENTRY_POINTS})"
+        "are sqlite://, redis://, db+postgresql:// and other db+…://, memory:// and disabled://, "
+        f"and others by installed packages (entry point {ENTRY_POINTS})"
     )
+
+
+def _by_name(url: str, conf: Settings) -> str:
+    """The URL of a store that is named by a word, whose place a setting tells."""
+    if url in {"database", "db"}:
+        if not conf.database_url:
+            raise ImproperlyConfigured(
+                f"result_backend={url!r} needs the setting database_url; or set result_backend to "
+                "db+postgresql://user:password@host/name"
+            )
+        return f"db+{conf.database_url.removeprefix('db+')}"
+    return f"{url}://" if url == "disabled" else url
+
+
+def _expires(conf: Settings) -> float:
+    return conf.result_expires or 0.0
+
+
+def _sqlite(url: str, conf: Settings) -> Backend:
+    from taskq.backends.sqlite import SqliteBackend
+
+    return SqliteBackend(url, _expires(conf), timeout=conf.broker_connection_timeout)
+
+
+def _memory(url: str, conf: Settings) -> Backend:
+    from taskq.backends.memory import MemoryBackend
+
+    return MemoryBackend(_expires(conf))
+
+
+def _redis(url: str, conf: Settings) -> Backend:
+    with driver(("redis", "hiredis"), "redis", scheme_of(url)):
+        from taskq.backends.redis import RedisBackend
+        from taskq.stores.redis.address import address
+
+    # The broker's own options hold for results in the same place.
+    same = not conf.result_backend or conf.result_backend == conf.broker_url
+    options = {
+        **(conf.broker_transport_options if same else {}),
+        **conf.result_backend_transport_options,
+    }
+    tls = conf.redis_backend_use_ssl or (conf.broker_use_ssl if same else None)
+    return RedisBackend(address(url, conf, options, tls), _expires(conf))
+
+
+def _sql(url: str, conf: Settings) -> Backend:
+    with driver(("sqlalchemy",), "sqlalchemy", scheme_of(url)):
+        from taskq.backends.sql import SqlBackend
+
+    return SqlBackend(url, conf, _expires(conf))
+
+
+def _disabled(url: str, conf: Settings) -> Backend:
+    from taskq.backends.disabled import DisabledBackend
+
+    return DisabledBackend()
+
+
+_FACTORIES: dict[str, Factory] = {
+    "sqlite": _sqlite,
+    "memory": _memory,
+    "disabled": _disabled,
+    **dict.fromkeys(REDIS_SCHEMES, _redis),
+}

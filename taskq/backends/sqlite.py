@@ -112,13 +112,17 @@ class SqliteBackend(Backend):
         # asyncio is imported by those who use it: it doubles the time to import taskq.
         import asyncio
 
-        from taskq.backends.waiting import Waiters
+        from taskq.backends.waiting import Waiters, hints
 
         loop = asyncio.get_running_loop()
         waiters = self._waiters.get(loop)
         if waiters is None:
-            waiters = self._waiters[loop] = Waiters(self._ready, self._listen)
+            waiters = Waiters(self._look, lambda news: hints(self._listen, news))
+            self._waiters[loop] = waiters
         return await waiters.wait(task_ids, timeout)
+
+    async def _look(self, task_ids: Sequence[str]) -> dict[str, Outcome]:
+        return self._ready(task_ids)  # quick enough for a loop
 
     def _listen(self) -> Listener:
         return self.database.wakeups.listener("results")

@@ -89,6 +89,33 @@ class Declarations:
     )
     result_serializer: str = setting("json", "Serializer of results.")
 
+    # Results in an SQL database
+    database_create_tables_at_setup: bool = setting(
+        True, "Create missing tables when the store is made; otherwise when it is first used."
+    )
+    database_engine_callback: Any = setting(
+        None,
+        "Called with each SQLAlchemy engine that is made, to add listeners to it: a function or "
+        "its dotted name.",
+    )
+    database_engine_options: dict[str, Any] = setting(
+        {}, "Arguments of SQLAlchemy's `create_engine`, such as `pool_size` and `connect_args`."
+    )
+    database_short_lived_sessions: bool = setting(
+        False, "Keep no connection open; each use makes one of its own."
+    )
+    database_table_names: dict[str, Any] | None = setting(
+        None,
+        "Names of tables by what is in them: `task`, `group` and `chord`. None is Celery's names, "
+        "and `taskq_chord_parts`.",
+    )
+    database_table_schemas: dict[str, Any] | None = setting(
+        None, "Schemas of tables, likewise. None is the database's default."
+    )
+    database_url: str | None = setting(
+        None, 'The database of `result_backend="database"`, without `db+`.'
+    )
+
     # Redis, as broker and as result store
     redis_backend_use_ssl: dict[str, Any] | None = setting(
         None, "Like `broker_use_ssl`, for results alone. None is the broker's."

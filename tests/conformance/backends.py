@@ -13,7 +13,15 @@ from taskq.backends.base import Backend, ChordPart, Outcome
 from taskq.backends.registry import make_backend
 from taskq.message import TaskMessage
 from taskq.settings import Settings
-from tests.conformance.places import cluster_url, one_slot_url, redis_url, sentinel_url, tls_url
+from tests.conformance.places import (
+    cluster_url,
+    mariadb_url,
+    one_slot_url,
+    postgresql_url,
+    redis_url,
+    sentinel_url,
+    tls_url,
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,14 @@ def _stop_polling_redis(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"taskq.backends.redis.backend.{name}", 3600.0)
 
 
+def _stop_polling_postgresql(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskq.backends.sql.backend.NOTIFIED_POLLS", (3600.0, 3600.0))
+
+
+def _sql_file_url(request: pytest.FixtureRequest) -> str:
+    return f"db+sqlite:///{request.getfixturevalue('tmp_path')}/results.db"
+
+
 BACKENDS = (
     BackendKind("sqlite", _sqlite_url, _stop_polling_sqlite),
     BackendKind("redis", redis_url, _stop_polling_redis),
@@ -61,6 +77,9 @@ BACKENDS = (
     BackendKind("redis-sentinel", sentinel_url, _stop_polling_redis, slow=True),
     BackendKind("redis-cluster", cluster_url, _stop_polling_redis, slow=True),
     BackendKind("redis-cluster-slot", one_slot_url, _stop_polling_redis, slow=True),
+    BackendKind("sql-postgresql", postgresql_url, _stop_polling_postgresql),
+    BackendKind("sql-mariadb", mariadb_url),
+    BackendKind("sql-sqlite", _sql_file_url),
     BackendKind("memory", lambda request: "memory://", many_processes=False),
 )
 

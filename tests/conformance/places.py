@@ -41,6 +41,16 @@ def one_slot_url(request: pytest.FixtureRequest) -> str:
     return f"{cluster_url(request)}?redis_cluster_tag=tests"
 
 
+def postgresql_url(request: pytest.FixtureRequest) -> str:
+    """A database in PostgreSQL."""
+    return f"db+{request.getfixturevalue('postgresql_url')}"
+
+
+def mariadb_url(request: pytest.FixtureRequest) -> str:
+    """A database in MariaDB."""
+    return f"db+{request.getfixturevalue('mariadb_url')}"
+
+
 def _flush_once(request: pytest.FixtureRequest, name: str, flush: object) -> None:
     """Empty a server when a test first asks for it, and not when it asks again."""
     assert callable(flush)

@@ -72,6 +72,11 @@ def _add_functions(app: TaskQ, journal: Journal) -> None:
     def told(value: Any, key: str) -> None:
         journal.write("told", f"{key}={value}")
 
+    @app.task(name="total")
+    def total(values: list[int], key: str) -> int:
+        journal.write("total", key)
+        return sum(values)
+
     @app.task(name="double")
     async def double(x: int) -> int:
         await asyncio.sleep(0.001)

@@ -14,6 +14,9 @@ shared by several processes: see ``shared``.
 """
 
 from tests.servers.base import HOST, MissingServerError, Server, ServerError, free_ports
+from tests.servers.mariadb import MariaDBServer, mariadb_binary, mariadb_server
+from tests.servers.memcached import MemcachedServer, memcached_binary, memcached_server
+from tests.servers.postgresql import PostgreSQLServer, postgresql_binary, postgresql_server
 from tests.servers.rabbitmq import (
     RabbitMQServer,
     rabbitmq_binary,
@@ -29,7 +32,10 @@ from tests.servers.resp import ReplyError
 
 __all__ = [
     "HOST",
+    "MariaDBServer",
+    "MemcachedServer",
     "MissingServerError",
+    "PostgreSQLServer",
     "RabbitMQAddress",
     "RabbitMQServer",
     "RedisCluster",
@@ -41,6 +47,12 @@ __all__ = [
     "ServerError",
     "VirtualHost",
     "free_ports",
+    "mariadb_binary",
+    "mariadb_server",
+    "memcached_binary",
+    "memcached_server",
+    "postgresql_binary",
+    "postgresql_server",
     "rabbitmq_binary",
     "rabbitmq_server",
     "redis_binary",

@@ -11,7 +11,7 @@ import redis.exceptions as redis_errors
 
 from taskq import states
 from taskq.backends.base import Outcome
-from taskq.backends.redis.documents import pack_outcome, unpack_outcome
+from taskq.backends.documents import pack_outcome, unpack_outcome
 from taskq.brokers.redis.enqueue import Envelopes
 from taskq.exceptions import BackendError, OperationalError
 from taskq.message import TaskMessage

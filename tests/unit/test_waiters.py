@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from taskq.backends.base import Outcome
-from taskq.backends.waiting import Waiters
+from taskq.backends.waiting import Waiters, hints
 from taskq.exceptions import OperationalError
-from taskq.stores.wakeups import WakeUps
+from taskq.stores.wakeups import Listener, WakeUps
 
 
 class Store:
@@ -22,9 +22,12 @@ class Store:
         self.ready: dict[str, Outcome] = {}
         self.looks: list[list[str]] = []
         self.away = False
-        self.waiters = Waiters(self.look, lambda: self.wakeups.listener("results"))
+        self.waiters = Waiters(self.look, lambda news: hints(self.listen, news))
 
-    def look(self, task_ids: Sequence[str]) -> dict[str, Outcome]:
+    def listen(self) -> Listener:
+        return self.wakeups.listener("results")
+
+    async def look(self, task_ids: Sequence[str]) -> dict[str, Outcome]:
         self.looks.append(list(task_ids))
         if self.away:
             raise OperationalError("the disk is gone")

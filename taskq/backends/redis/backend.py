@@ -15,8 +15,9 @@ from weakref import WeakKeyDictionary
 
 from taskq import states
 from taskq.backends.base import Backend, ChordPart, Outcome
-from taskq.backends.redis.documents import ADD_PART, STORE, pack_outcome, unpack_outcome
+from taskq.backends.documents import pack_outcome, unpack_outcome
 from taskq.backends.redis.listener import Listener
+from taskq.backends.redis.scripts import ADD_PART, STORE
 from taskq.stores.redis import Address, Call, RedisStore, Steps
 from taskq.stores.redis.calls import Word, command
 from taskq.stores.redis.keys import Layout

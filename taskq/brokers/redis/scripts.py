@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from taskq.backends.redis.documents import LUA as RESULTS
+from taskq.backends.redis.scripts import LUA as RESULTS
 from taskq.stores.redis.calls import Script
 
 _LUA = Path(__file__).parent / "lua"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from taskq.backends.redis.documents import pack_outcome
+from taskq.backends.documents import pack_outcome
 from taskq.brokers.base import Delivery, Fate, Settlement
 from taskq.brokers.redis.enqueue import ONCE_WINDOW, Envelopes, Routed, member_head
 from taskq.brokers.redis.scripts import SETTLE

@@ -1,4 +1,4 @@
-"""How an outcome lies in Redis: as Celery's document where it is one.
+"""How an outcome lies in a store of keys and values: as Celery's document where it is one.
 
 The state must be known without decoding the document, since a success is never
 overwritten.  Celery's documents tell it near their start in every serializer; whatever
@@ -8,23 +8,17 @@ does not gets a head that Celery never writes.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from taskq.backends.base import Outcome
 from taskq.exceptions import DecodeError
 from taskq.serialization import decompress_result
 from taskq.states import SUCCESS
-from taskq.stores.redis.calls import Script
-
-LUA = Path(__file__).parent / "lua"
-STORE = Script.read(LUA, "results", "store")
-ADD_PART = Script.read(LUA, "parts", "add_part")
 
 _HEAD = b"\0taskq:"
 _SUCCESS = b'{"status":"SUCCESS",'
 _STATE = re.compile(rb"status.{0,16}?([A-Z]{3}[A-Z_]*)", re.DOTALL)
 _WITHIN = 96
-"""Bytes of a document within which its state stands; the same as in ``lua/results.lua``."""
+"""Bytes of a document within which its state stands; the same as in ``redis/lua/results.lua``."""
 
 
 def pack_outcome(outcome: Outcome) -> bytes:

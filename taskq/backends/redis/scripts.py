@@ -1,0 +1,11 @@
+"""The scripts that keep results and count the members of chords."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from taskq.stores.redis.calls import Script
+
+LUA = Path(__file__).parent / "lua"
+STORE = Script.read(LUA, "results", "store")
+ADD_PART = Script.read(LUA, "parts", "add_part")
