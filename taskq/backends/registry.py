@@ -23,7 +23,7 @@ def make_backend(url: str, conf: Settings) -> Backend:
 
     Args:
         url: where it is; of Celery's short names those whose place a setting tells:
-            ``database``.
+            ``database``, ``cache``.
         conf: the settings.
 
     Raises:
@@ -42,8 +42,8 @@ def make_backend(url: str, conf: Settings) -> Backend:
         return backend
     raise ImproperlyConfigured(
         f"result_backend={hide_password(url)!r}: there is no result store for {scheme}://. There "
-        "are sqlite://, redis://, db+postgresql:// and other db+…://, memory:// and disabled://, "
-        f"and others by installed packages (entry point {ENTRY_POINTS})"
+        "are sqlite://, redis://, db+postgresql:// and other db+…://, cache+memcached://, "
+        f"memory:// and disabled://, and others by installed packages (entry point {ENTRY_POINTS})"
     )
 
 
@@ -56,6 +56,13 @@ def _by_name(url: str, conf: Settings) -> str:
                 "db+postgresql://user:password@host/name"
             )
         return f"db+{conf.database_url.removeprefix('db+')}"
+    if url == "cache":
+        if not conf.cache_backend:
+            raise ImproperlyConfigured(
+                "result_backend='cache' needs the setting cache_backend; or set result_backend to "
+                "cache+memcached://host:11211/"
+            )
+        return f"cache+{conf.cache_backend.removeprefix('cache+')}"
     return f"{url}://" if url == "disabled" else url
 
 
@@ -97,6 +104,13 @@ def _sql(url: str, conf: Settings) -> Backend:
     return SqlBackend(url, conf, _expires(conf))
 
 
+def _memcached(url: str, conf: Settings) -> Backend:
+    with driver(("pymemcache",), "memcached", scheme_of(url)):
+        from taskq.backends.memcached import MemcachedBackend
+
+    return MemcachedBackend(url, conf, _expires(conf))
+
+
 def _disabled(url: str, conf: Settings) -> Backend:
     from taskq.backends.disabled import DisabledBackend
 
@@ -107,5 +121,9 @@ _FACTORIES: dict[str, Factory] = {
     "sqlite": _sqlite,
     "memory": _memory,
     "disabled": _disabled,
+    "cache+memory": _memory,
+    **dict.fromkeys(
+        ("cache+memcached", "cache+memcache", "cache+pymemcache", "cache+pylibmc"), _memcached
+    ),
     **dict.fromkeys(REDIS_SCHEMES, _redis),
 }

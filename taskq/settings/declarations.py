@@ -116,6 +116,14 @@ class Declarations:
         None, 'The database of `result_backend="database"`, without `db+`.'
     )
 
+    # Results in memcached
+    cache_backend: str | None = setting(
+        None, 'The servers of `result_backend="cache"`, such as `memcached://127.0.0.1:11211/`.'
+    )
+    cache_backend_options: dict[str, Any] = setting(
+        {}, "Arguments of pymemcache's clients, such as `timeout` and `tls_context`."
+    )
+
     # Redis, as broker and as result store
     redis_backend_use_ssl: dict[str, Any] | None = setting(
         None, "Like `broker_use_ssl`, for results alone. None is the broker's."

@@ -13,6 +13,7 @@ Seconds = Annotated[float, "seconds"]
 GROUP_PREFIXES = (
     "beat_",
     "broker_",
+    "cache_",
     "control_",
     "database_",
     "event_",

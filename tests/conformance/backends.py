@@ -16,6 +16,7 @@ from taskq.settings import Settings
 from tests.conformance.places import (
     cluster_url,
     mariadb_url,
+    memcached_url,
     one_slot_url,
     postgresql_url,
     redis_url,
@@ -80,6 +81,7 @@ BACKENDS = (
     BackendKind("sql-postgresql", postgresql_url, _stop_polling_postgresql),
     BackendKind("sql-mariadb", mariadb_url),
     BackendKind("sql-sqlite", _sql_file_url),
+    BackendKind("memcached", memcached_url),
     BackendKind("memory", lambda request: "memory://", many_processes=False),
 )
 

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.servers import RedisCluster, RedisSentinel, RedisServer
+from tests.servers import MemcachedServer, RedisCluster, RedisSentinel, RedisServer
 
 
 def redis_url(request: pytest.FixtureRequest) -> str:
@@ -49,6 +49,13 @@ def postgresql_url(request: pytest.FixtureRequest) -> str:
 def mariadb_url(request: pytest.FixtureRequest) -> str:
     """A database in MariaDB."""
     return f"db+{request.getfixturevalue('mariadb_url')}"
+
+
+def memcached_url(request: pytest.FixtureRequest) -> str:
+    """A memcached."""
+    server: MemcachedServer = request.getfixturevalue("shared_memcached")
+    _flush_once(request, "memcached", lambda: server.call("flush_all"))
+    return server.url
 
 
 def _flush_once(request: pytest.FixtureRequest, name: str, flush: object) -> None:

@@ -11,16 +11,18 @@ import pytest
 from taskq import chord, group
 from taskq.brokers.base import QueueDepth
 from taskq.exceptions import ChordError
+from tests.conformance.places import memcached_url, postgresql_url
 from tests.faults.stage import Stage
 
-COUNTING = ("postgresql",)
+PLACES = {"postgresql": postgresql_url, "memcached": memcached_url}
+COUNTING = ("postgresql", "memcached")
 """Stores that can count the members of a chord."""
 
 
 @pytest.fixture
 def url(request: pytest.FixtureRequest) -> str:
     """A store of that kind, with nothing in it."""
-    return f"db+{request.getfixturevalue(f'{request.param}_url')}"
+    return PLACES[request.param](request)
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ class MemcachedServer(Server):
 
     def command(self) -> Sequence[str]:
         user = ["-u", USER] if os.geteuid() == 0 else []
-        return [memcached_binary(), *user, "-l", HOST, "-p", str(self.port), "-U", "0", "-m", "64"]
+        listening = ["-l", HOST, "-p", str(self.port), "-U", "0"]
+        return [memcached_binary(), *user, *listening, "-m", "64", "-I", "16m"]
 
     def answers(self) -> bool:
         try:
