@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
+    from taskq.control.commands import CommandInfo
     from taskq.request import Request
 
 running: ContextVar[Request | None] = ContextVar("taskq_running", default=None)
@@ -18,6 +19,7 @@ running: ContextVar[Request | None] = ContextVar("taskq_running", default=None)
 
 _current_app: TaskQ | None = None
 _shared: list[tuple[Callable[..., Any], dict[str, Any], Any]] = []
+_commands: dict[str, tuple[CommandInfo, Callable[..., Any]]] = {}
 
 
 def set_current_app(app: TaskQ | None) -> None:
@@ -58,3 +60,13 @@ def add_shared_task(function: Callable[..., Any], options: dict[str, Any], task:
 def shared_tasks() -> list[tuple[Callable[..., Any], dict[str, Any], Any]]:
     """The functions that were given to `shared_task`, with what was given along."""
     return list(_shared)
+
+
+def add_command(info: CommandInfo, function: Callable[..., Any]) -> None:
+    """Remember a command of remote control that every worker in this process answers."""
+    _commands[info.name] = info, function
+
+
+def commands() -> list[tuple[CommandInfo, Callable[..., Any]]]:
+    """The commands that were given to `control_command` and `inspect_command`."""
+    return list(_commands.values())

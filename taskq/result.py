@@ -49,7 +49,7 @@ class AsyncResult(Generic[R]):
         self._backend = backend
         self._codec = codec
         self._final: dict[str, Any] | None = None
-        self._revoke: Callable[[str, bool, str], None] | None = None
+        self._revoke: Callable[..., Any] | None = None
 
     @property
     def task_id(self) -> str:
@@ -239,7 +239,7 @@ class AsyncResult(Generic[R]):
     def revoke(self, terminate: bool = False, signal: str = "SIGTERM") -> None:
         """Let no worker run the task; see `taskq.control.Control.revoke`."""
         revoke = self._revoke or get_current_app().control.revoke
-        revoke(self.id, terminate, signal)
+        revoke(self.id, terminate=terminate, signal=signal)
 
     def __repr__(self) -> str:
         return f"<AsyncResult: {self.id}>"

@@ -15,6 +15,7 @@ from taskq.brokers.registry import make_broker
 from taskq.canvas import Signature
 from taskq.chords import make_chord_task
 from taskq.control import Control
+from taskq.control.clock import LamportClock
 from taskq.eager import fail_eagerly, run_eagerly
 from taskq.exceptions import ImproperlyConfigured
 from taskq.message import TaskMessage
@@ -291,6 +292,11 @@ class TaskQ(TaskMaker):
             self.conf.result_compression,
             self.conf.task_remote_tracebacks,
         )
+
+    @cached_property
+    def clock(self) -> LamportClock:
+        """Orders what this process tells and hears, for remote control and events."""
+        return LamportClock()
 
     @cached_property
     def control(self) -> Control:

@@ -38,6 +38,10 @@ REVOKED_POLL = 5.0
 """Seconds after which a consumer looks for revoked tasks without having been told."""
 
 
+_FAR = 10_000
+"""How many messages are looked at for those that are not due, where there is no quicker way."""
+
+
 class Fate(Enum):
     """What becomes of a delivery."""
 
@@ -263,6 +267,10 @@ class Broker(ABC):
     @abstractmethod
     def browse(self, queue: str, limit: int) -> list[TaskMessage]:
         """Look at what waits, the next to be served first, without taking it."""
+
+    def scheduled(self, queue: str, limit: int) -> list[TaskMessage]:
+        """Look at what is not due yet, the next to be due first, without taking it."""
+        return [m for m in self.browse(queue, _FAR) if m.due is not None][:limit]
 
     @abstractmethod
     def dead_letters(self, queue: str | None = None, limit: int = 100) -> list[DeadLetter]:

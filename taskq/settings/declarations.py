@@ -66,6 +66,13 @@ class Declarations:
         "are checked unless `ssl_cert_reqs` says otherwise.",
     )
 
+    # Remote control
+    control_exchange: str = setting(
+        "taskq",
+        "What the exchanges are named after by which workers are asked and steered.",
+        interop="celery",
+    )
+
     # Results
     result_backend: str | None = setting(
         None,
@@ -280,6 +287,9 @@ class Declarations:
     # Worker
     worker_concurrency: int | None = setting(
         None, "Tasks that a worker runs at a time. None is the number of processors.", minimum=1
+    )
+    worker_enable_remote_control: bool = setting(
+        True, "Let a worker be asked and steered by `taskq inspect` and `taskq control`."
     )
     worker_hijack_root_logger: bool = setting(
         True, "Remove the handlers of the root logger when a worker sets up its log."

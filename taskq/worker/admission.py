@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from taskq import signals
 from taskq.brokers.base import Delivery, Settlement
 from taskq.canvas.chord import CHORD_TASK
+from taskq.control.stamps import revoked_by
 from taskq.exceptions import (
     ContentDisallowed,
     InvalidTaskError,
@@ -59,6 +60,11 @@ class Admission:
         self._next_ticket = 1
         self.revoked: Mapping[str, str] = {}
 
+    @property
+    def limits(self) -> tuple[float | None, float | None]:
+        """The hard and soft limit, in seconds, of tasks without one."""
+        return self._hard, self._soft
+
     def judge(self, delivery: Delivery) -> Job | Settlement:
         """A job to run, or to tell the end of, or the settlement of what must not be read."""
         message = delivery.message
@@ -84,7 +90,7 @@ class Admission:
             expires, (hard, soft) = _expiry(headers), _limits(headers)
         except InvalidTaskError as exc:
             return self._ended(delivery, task, self._fates.bury(delivery, exc))
-        if self.revoked and message.id in self.revoked:
+        if self.revoked and revoked_by(self.revoked, headers) is not None:
             return self._ended(delivery, task, self.revoke(task, delivery))
         if expires is not None and expires <= time.time():
             signals.task_revoked.send(
@@ -100,7 +106,8 @@ class Admission:
 
     def revoke(self, task: Task[..., Any], delivery: Delivery, terminated: bool = False) -> Verdict:
         """The end of a task that is not to be run any more, or has been ended while it ran."""
-        signal = self.revoked.get(delivery.message.id) if terminated else None
+        key = revoked_by(self.revoked, delivery.message.headers) if terminated else None
+        signal = self.revoked[key] if key is not None else None
         signals.task_revoked.send(
             task, request=delivery.message, terminated=terminated, signum=signal, expired=False
         )

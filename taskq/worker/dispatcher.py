@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from taskq import signals
 from taskq.brokers.base import Consumer, Delivery, Fate, Settlement
+from taskq.control.stamps import revoked_by
 from taskq.exceptions import BackendError, OperationalError
 from taskq.worker.backlog import Backlog
 from taskq.worker.pool.base import Loss
@@ -46,6 +48,7 @@ class Dispatcher:
 
     Attributes:
         failure: why the pool cannot go on, if it cannot.
+        totals: how many of each task have ended here.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Dispatcher:
         self._aborted = False
         self._verbose = logger.isEnabledFor(logging.INFO)
         self.failure = ""
+        self.totals: Counter[str] = Counter()
 
     def connect(self, settler: Settler) -> None:
         """Where settlements go; the settler in turn tells `settled`."""
@@ -73,6 +77,10 @@ class Dispatcher:
     def deliveries(self) -> list[Delivery]:
         """All deliveries whose leases must be kept."""
         return [job.delivery for job in self._jobs.values() if not job.acknowledged]
+
+    def jobs(self) -> list[Job]:
+        """All that is in flight."""
+        return list(self._jobs.values())
 
     # Fetching
 
@@ -173,6 +181,7 @@ class Dispatcher:
     def finished(self, job: Job, report: Report) -> None:
         """The pool has a report."""
         self._running -= 1
+        self.totals[job.task.name] += 1
         self._settle(job, self._fates.of_report(job, report))
 
     def lost(self, job: Job, loss: Loss, detail: str) -> None:
@@ -245,11 +254,14 @@ class Dispatcher:
         if not revoked:
             return
         for job in list(self._jobs.values()):
-            if job.verdict is not None or job.id not in revoked:
+            if job.verdict is not None:
+                continue
+            key = revoked_by(revoked, job.delivery.message.headers)
+            if key is None:
                 continue
             if self._backlog.remove(job):
                 self._end(job, self._admission.revoke(job.task, job.delivery))
-            elif revoked[job.id] and not job.terminated:
+            elif revoked[key] and not job.terminated:
                 job.terminated = self._pool.terminate(job)
         self.has_room()
 

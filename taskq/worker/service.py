@@ -19,6 +19,8 @@ from taskq.brokers.memory import MemoryBroker
 from taskq.exceptions import ImproperlyConfigured, OperationalError
 from taskq.routing import Broadcast, Queue
 from taskq.worker.admission import Admission
+from taskq.worker.consuming import Consuming
+from taskq.worker.control import Node, WorkerState
 from taskq.worker.dispatcher import Dispatcher
 from taskq.worker.fates import Fates
 from taskq.worker.pauses import Pauses
@@ -117,6 +119,8 @@ class Worker:
         self._cold: asyncio.Event | None = None
         self._at_once: asyncio.Event | None = None
         self._ready = threading.Event()
+        # Two containers may have the same host name, and both the pid 1.
+        self._unique = f"{self.hostname}.{os.getpid()}.{secrets.token_hex(4)}"
 
     # Before the event loop
 
@@ -131,9 +135,7 @@ class Worker:
         found = [router.queue(name) for name in names if name not in self._excluded]
         if not found:
             raise ImproperlyConfigured("no queue is left to consume: check -Q, -X and task_queues")
-        # Two containers may have the same host name, and both the pid 1.
-        unique = f"{self.hostname}.{os.getpid()}.{secrets.token_hex(4)}"
-        return [q.for_consumer(unique) if isinstance(q, Broadcast) else q for q in found]
+        return [q.for_consumer(self._unique) if isinstance(q, Broadcast) else q for q in found]
 
     def run(self) -> int:
         """Work until stopped; blocks.  Must be called on the main thread with prefork.
@@ -212,12 +214,28 @@ class Worker:
             raise
         fates = Fates(self.app)
         window = Window(self._multiplier, pool.size)
-        dispatcher = Dispatcher(
-            consumer, Admission(self.app, fates, *self._limits), fates, pool, window
-        )
+        admission = Admission(self.app, fates, *self._limits)
+        dispatcher = Dispatcher(consumer, admission, fates, pool, window)
         settler = Settler(broker, consumer, backend, dispatcher.settled)
         dispatcher.connect(settler)
-        pauses = Pauses(broker, dispatcher, lambda: [queue.name for queue in queues])
+        consuming = Consuming(self.app, consumer, queues, self._unique, dispatcher)
+        pauses = Pauses(broker, dispatcher, consuming.names)
+        node = Node(
+            WorkerState(
+                self.app,
+                self.hostname,
+                self.stop,
+                dispatcher,
+                pool,
+                admission,
+                consuming,
+                pauses,
+                window,
+                time.monotonic(),
+                admission.limits,
+                self._max_tasks,
+            )
+        )
         with _SignalHandlers(self._loop, self._on_signal):
             await pool.start(dispatcher)
             services = {
@@ -228,7 +246,9 @@ class Worker:
                 "pauses": pauses.watch(),
                 "cleanup": self._keep_clean(),
             }
-            return await self._serve(services, dispatcher, pool, consumer)
+            if self.app.conf.worker_enable_remote_control:
+                services["control"] = node.serve()
+            return await self._serve(services, dispatcher, pool, consumer, node)
 
     async def _serve(
         self,
@@ -236,6 +256,7 @@ class Worker:
         dispatcher: Dispatcher,
         pool: Pool,
         consumer: Consumer,
+        node: Node,
     ) -> int:
         """From ready to stopped; the order of the lines is the order of the shutdown."""
         assert self._stop is not None
@@ -264,7 +285,8 @@ class Worker:
         # 5. All of that is written; leases are kept until it is.
         status = await self._write_out(dispatcher, tasks)
         # 6. Only now the consumer closes, and the processes end.
-        for name in ("leases", "revoked", "pauses", "settle", "cleanup"):
+        await node.finish()
+        for name in reversed(list(tasks)):
             await _cancel(tasks.pop(name))
         broken.cancel()
         try:

@@ -207,6 +207,11 @@ class MemoryBroker(Broker):
             entries = list(itertools.islice(self._look(queue).waiting(), limit))
         return [message for entry in entries if (message := _try_unpack(entry.packed)) is not None]
 
+    def scheduled(self, queue: str, limit: int) -> list[TaskMessage]:
+        with self._lock:
+            entries = [entry for _, _, entry in sorted(self._look(queue).delayed)[:limit]]
+        return [message for entry in entries if (message := _try_unpack(entry.packed)) is not None]
+
     def dead_letters(self, queue: str | None = None, limit: int = 100) -> list[DeadLetter]:
         with self._lock:
             letters = [x for x in self._dead.values() if queue is None or x.queue == queue]
@@ -350,7 +355,9 @@ class MemoryConsumer(Consumer):
                 return deliveries
             try:
                 pause = max(next_event - time.time(), 0.0005)
-                await self._asyncio.wait_for(self._woken.wait(), pause)
+                # Not wait_for, which swallows a cancellation that comes with the news.
+                async with self._asyncio.timeout(pause):
+                    await self._woken.wait()
             except TimeoutError:
                 pass  # something may have become due
 

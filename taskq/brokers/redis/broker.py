@@ -228,6 +228,12 @@ class RedisBroker(Broker):
             found += [member.split(b":", 4)[4] for member in members]
         return found
 
+    def scheduled(self, queue: str, limit: int) -> list[TaskMessage]:
+        key = self.layout.queue(queue).delayed
+        (members,) = self.store.calls(command(key, "ZRANGE", key, 0, limit - 1))
+        found = [member.split(b":", 4)[4] for member in members]
+        return [message for packed in found if (message := _try_unpack(packed)) is not None]
+
     def _waiting(self, stream: str, limit: int) -> Steps[list[bytes]]:
         """What waits in one stream: first what was there before and waits again."""
         (length,) = yield [command(stream, "XLEN", stream)]

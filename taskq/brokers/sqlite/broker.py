@@ -102,6 +102,15 @@ class SqliteBroker(Broker):
             ).fetchall()
         return [message for (blob,) in rows if (message := _try_unpack(blob)) is not None]
 
+    def scheduled(self, queue: str, limit: int) -> list[TaskMessage]:
+        with self.database.read() as connection:
+            rows = connection.execute(
+                "SELECT message FROM messages WHERE queue = ? AND state = 1 AND state > 0"
+                " ORDER BY until LIMIT ?",
+                (queue, limit),
+            ).fetchall()
+        return [message for (blob,) in rows if (message := _try_unpack(blob)) is not None]
+
     def dead_letters(self, queue: str | None = None, limit: int = 100) -> list[DeadLetter]:
         with self.database.read() as connection:
             rows = connection.execute(
