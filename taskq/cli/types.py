@@ -6,7 +6,6 @@ Functions of one text, to be given to click as the ``type`` of an option.
 from __future__ import annotations
 
 import logging
-import os
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,13 +41,16 @@ def log_level(text: str) -> int:
 
 
 def concurrency(text: str) -> int:
-    """A number of tasks at a time; ``auto`` is the number of processors.
+    """A number of tasks at a time; ``auto`` is the number of processors that may be used.
 
     Raises:
         click.BadParameter: it is neither.
     """
     if text == "auto":
-        return os.cpu_count() or 1
+        # The worker is loaded by the command that runs one, and by no other.
+        from taskq.worker.processors import processors
+
+        return processors()
     if not text.isdecimal() or int(text) < 1:
         raise click.BadParameter(f"{text!r} is neither a number of at least 1 nor auto")
     return int(text)

@@ -35,7 +35,18 @@ AT_LEAST_ONE = click.IntRange(min=1)
 @click.option("-f", "--logfile", metavar="PATH", help="Log to this file, not to standard error.")
 @click.option("--pidfile", metavar="PATH", help="Hold this file while it runs.")
 @click.option("-c", "--concurrency", type=concurrency, metavar="N|auto", help="Tasks at a time.")
-@click.option("-P", "--pool", metavar="POOL", help="How tasks run: prefork or solo.")
+@click.option(
+    "-P",
+    "--pool",
+    metavar="POOL",
+    help="How tasks run: prefork, threads, asyncio, eventlet, gevent or solo.",
+)
+@click.option(
+    "--processes",
+    type=AT_LEAST_ONE,
+    metavar="N",
+    help="So many processes, each with that concurrency.",
+)
 @click.option(
     "--prefetch-multiplier",
     type=click.IntRange(min=0),
@@ -100,6 +111,7 @@ def worker(
             queues=selected,
             app_spec=session.app_spec,
             overrides=session.overrides(app),
+            logfile=_log_path(logfile, name),
         )
         if not session.quiet:
             _show_banner(service, session, loglevel)
@@ -114,6 +126,7 @@ SETTING_OF = {
     "max_memory_per_child": "worker_max_memory_per_child",
     "max_tasks_per_child": "worker_max_tasks_per_child",
     "pool": "worker_pool",
+    "processes": "worker_processes",
     "prefetch_multiplier": "worker_prefetch_multiplier",
     "soft_time_limit": "task_soft_time_limit",
     "time_limit": "task_time_limit",
@@ -128,11 +141,15 @@ def _held(path: str | None, name: str) -> AbstractContextManager[None]:
 def _set_up_logging(app: TaskQ, level: int, logfile: str | None, name: str) -> None:
     from taskq.log import setup_logging
 
-    path = expand(logfile, name.partition("@")[0]) if logfile else None
+    path = _log_path(logfile, name)
     try:
         setup_logging(app.conf, level, path)
     except OSError as exc:
         raise Failure(f"--logfile {path} cannot be written: {exc.strerror}") from exc
+
+
+def _log_path(logfile: str | None, name: str) -> str | None:
+    return expand(logfile, name.partition("@")[0]) if logfile else None
 
 
 def _show_banner(service: Worker, session: Session, level: int) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("taskq.task")
 
 Invoke = Callable[[Callable[..., Any], Any, Any], Any]
+"""Calls a function with arguments, and drives it if it is a coroutine."""
 
 
 class TaskRunner:
@@ -76,6 +77,33 @@ class TaskRunner:
         except Exception as exc:  # whatever a sender can put into a message
             return self.refuse(ticket, message, exc)
         return self.execute(ticket, task, request)[0]
+
+    async def run_async(
+        self, ticket: int, message: TaskMessage, queue: str, deliveries: int
+    ) -> Report:
+        """`run` for a coroutine function, on the event loop that is running."""
+        try:
+            task = self._app.tasks[message.task]
+            request = self._opener.open(message, queue, deliveries)
+        except Exception as exc:  # whatever a sender can put into a message
+            return self.refuse(ticket, message, exc)
+        token = running.set(request)
+        started = time.perf_counter()
+        try:
+            self._before(task, request)
+            value = await task.run(*request.args, **request.kwargs)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:  # asyncio.CancelledError is no Exception, and no exit
+            value = exc
+            report = self._ended_early(ticket, task, request, exc, started)
+        else:
+            report, value = self._returned(ticket, task, request, value, started)
+        finally:
+            running.reset(token)
+        if signals.task_postrun.receivers:
+            _signal(signals.task_postrun, task, request, retval=value, state=report.state)
+        return report
 
     def refuse(self, ticket: int, message: TaskMessage, exc: Exception) -> Report:
         """The report of a message that cannot be read."""
@@ -138,17 +166,25 @@ class TaskRunner:
         self, ticket: int, task: Task[..., Any], request: Request, started: float
     ) -> tuple[Report, Any]:
         try:
-            if signals.task_prerun.receivers:
-                _signal(signals.task_prerun, task, request)
-            if task.track_started or self._tracks:
-                self._track(task, request)
-            if task.handlers.before_start:
-                task.handlers.before_start(request.id, request.args, request.kwargs)
+            self._before(task, request)
             value = self._invoke(task.run, request.args, request.kwargs)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:  # asyncio.CancelledError is no Exception, and no exit
             return self._ended_early(ticket, task, request, exc, started), exc
+        return self._returned(ticket, task, request, value, started)
+
+    def _before(self, task: Task[..., Any], request: Request) -> None:
+        if signals.task_prerun.receivers:
+            _signal(signals.task_prerun, task, request)
+        if task.track_started or self._tracks:
+            self._track(task, request)
+        if task.handlers.before_start:
+            task.handlers.before_start(request.id, request.args, request.kwargs)
+
+    def _returned(
+        self, ticket: int, task: Task[..., Any], request: Request, value: Any, started: float
+    ) -> tuple[Report, Any]:
         try:
             return self._succeeded(ticket, task, request, value, started), value
         except Exception as exc:  # the result, or what must follow, cannot be encoded

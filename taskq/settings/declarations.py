@@ -286,7 +286,9 @@ class Declarations:
 
     # Worker
     worker_concurrency: int | None = setting(
-        None, "Tasks that a worker runs at a time. None is the number of processors.", minimum=1
+        None,
+        "Tasks that a worker runs at a time. None is the number of processors that it may use.",
+        minimum=1,
     )
     worker_enable_remote_control: bool = setting(
         True, "Let a worker be asked and steered by `taskq inspect` and `taskq control`."
@@ -308,7 +310,14 @@ class Declarations:
     )
     worker_pool: str = setting(
         "prefork",
-        "How tasks run: prefork (child processes), or solo (in the worker itself, to debug).",
+        "How tasks run: prefork (one at a time in each process), threads, asyncio, eventlet or "
+        "gevent (many in one process), or solo (in the worker itself, to debug).",
+    )
+    worker_processes: int | None = setting(
+        None,
+        "Multiplies `worker_concurrency`: so many processes, each with that many tasks at a time. "
+        "None is 1.",
+        minimum=1,
     )
     worker_prefetch_multiplier: int = setting(
         4,

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from taskq.brokers.base import Delivery, Settlement
     from taskq.execution import Sentence
     from taskq.task import Task
-    from taskq.worker.pool.child import WorkItem
+    from taskq.worker.pool.lane import WorkItem
 
 
 class Verdict(msgspec.Struct, eq=False, gc=False):

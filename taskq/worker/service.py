@@ -9,13 +9,13 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from taskq import signals
-from taskq.brokers.memory import MemoryBroker
 from taskq.exceptions import ImproperlyConfigured, OperationalError
 from taskq.routing import Broadcast, Queue
 from taskq.worker.admission import Admission
@@ -23,13 +23,14 @@ from taskq.worker.consuming import Consuming
 from taskq.worker.control import Node, WorkerState
 from taskq.worker.dispatcher import Dispatcher
 from taskq.worker.fates import Fates
+from taskq.worker.loops import loop_factory
 from taskq.worker.pauses import Pauses
 from taskq.worker.pool.base import Pool
-from taskq.worker.pool.child import ChildOptions
-from taskq.worker.pool.nursery import FreshStart, Nursery, start_nursery
-from taskq.worker.pool.prefork import PreforkPool
-from taskq.worker.pool.relay import Relay
-from taskq.worker.pool.solo import SoloPool
+from taskq.worker.pool.nursery import Nursery
+from taskq.worker.pool.options import ChildOptions
+from taskq.worker.pool.program import AppSource
+from taskq.worker.pools import make_pool, plan_pool, prepare_pool
+from taskq.worker.processors import processors
 from taskq.worker.settler import Settler
 from taskq.worker.window import Window
 
@@ -39,12 +40,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskq.worker")
 
-POOLS = ("prefork", "solo")
 _SAME_SIGNAL = 0.1
 """Seconds within which a signal that comes again is the same: programs like timeout(1) send
 it to the process and to its group."""
-_SLOTS = 256
-"""Processes to which a pool can grow that was started with fewer."""
 _CLEANUP_EVERY = 600.0
 """Seconds between two clean-ups of expired results."""
 
@@ -55,7 +53,8 @@ class Worker:
     Args:
         app: the app.
         concurrency: tasks at a time; the number of processors by default.
-        pool: prefork or solo.
+        pool: prefork, threads, asyncio, eventlet, gevent, solo, or one that is installed.
+        processes: multiplies the concurrency: so many processes, each with that many tasks.
         hostname: the worker's name; ``taskq@<host>`` by default.
         queues: names of queues to consume; those of the settings by default.
         exclude_queues: names of queues not to consume.
@@ -66,6 +65,7 @@ class Worker:
         prefetch_multiplier: messages held for each task at a time, at least.
         app_spec: the app as ``-A`` names it, for children that must start afresh.
         overrides: settings that the command line changed, for the same.
+        logfile: the file to which the log goes, for the same.
 
     Raises:
         ImproperlyConfigured: an option has a value that makes no sense.
@@ -77,6 +77,7 @@ class Worker:
         *,
         concurrency: int | None = None,
         pool: str | None = None,
+        processes: int | None = None,
         hostname: str | None = None,
         queues: Sequence[str] | None = None,
         exclude_queues: Sequence[str] = (),
@@ -87,30 +88,30 @@ class Worker:
         prefetch_multiplier: int | None = None,
         app_spec: str | None = None,
         overrides: dict[str, str] | None = None,
+        logfile: str | None = None,
     ) -> None:
         conf = app.conf
         self.app = app
-        self.concurrency = concurrency or conf.worker_concurrency or os.cpu_count() or 1
+        self.concurrency = concurrency or conf.worker_concurrency or processors()
         self.pool_name = pool or conf.worker_pool
-        if self.pool_name not in POOLS:
-            raise ImproperlyConfigured(
-                f"there is no pool {self.pool_name!r}: choose {' or '.join(POOLS)}"
-            )
-        if self.pool_name == "solo":
-            self.concurrency = 1
-        if self.concurrency < 1:
-            raise ImproperlyConfigured(f"concurrency={concurrency}: at least 1 is needed")
+        self.plan = plan_pool(self.pool_name, self.concurrency, processes or conf.worker_processes)
+        self.concurrency = self.plan.size
         self.hostname = hostname or f"taskq@{socket.gethostname()}"
         self._names = queues
         self._excluded = exclude_queues
         self._limits = time_limit, soft_time_limit
-        self._max_tasks = max_tasks_per_child or conf.worker_max_tasks_per_child
-        self._max_memory = max_memory_per_child or conf.worker_max_memory_per_child
+        self._options = ChildOptions(
+            self.hostname,
+            max_tasks_per_child or conf.worker_max_tasks_per_child,
+            max_memory_per_child or conf.worker_max_memory_per_child,
+            logger.isEnabledFor(logging.INFO),
+        )
         self._multiplier = (
             conf.worker_prefetch_multiplier if prefetch_multiplier is None else prefetch_multiplier
         )
         self._app_spec = app_spec
         self._overrides = overrides or {}
+        self._logfile = logfile
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop_requested = False
         self._cold_requested = False
@@ -145,54 +146,22 @@ class Worker:
         """
         self.app.load_modules()
         signals.worker_init.send(self)
-        nursery = self._start_nursery() if self.pool_name == "prefork" else None
+        nursery = self._start_nursery()
         # Thousands of jobs in flight are no garbage: the collector need not look for it among
         # them at every turn.
         gc.set_threshold(50_000, 20, 50)
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             status = runner.run(self._main(nursery))
         signals.worker_shutdown.send(self)
         return status
 
-    def _start_nursery(self) -> Nursery:
-        options = ChildOptions(
-            self.hostname,
-            self._max_tasks,
-            self._max_memory,
-            logger.isEnabledFor(logging.INFO),
-            relay=isinstance(self.app.broker, MemoryBroker),
-        )
+    def _start_nursery(self) -> Nursery | None:
         signals.worker_before_create_process.send(self)
-        # Slots beyond those in use cost nothing, and the pool can grow into them.
-        slots = max(_SLOTS, self.concurrency)
-        return start_nursery(self.app, slots, options, self._fresh_start(options))
-
-    def _fresh_start(self, options: ChildOptions) -> FreshStart | None:
-        """How to start a nursery without a copy of this process, if its threads forbid one."""
-        others = [t.name for t in threading.enumerate() if t is not threading.current_thread()]
-        if not others:
-            return None
-        if self._app_spec is None:
-            logger.warning(
-                "threads are running that children will not have: %s. Start the worker with "
-                "`taskq -A` instead, or start them after it",
-                ", ".join(others),
-            )
-            return None
-        logger.warning(
-            "importing the app started threads (%s): children start afresh, and each imports "
-            "the app for itself; start threads in worker_process_init to avoid it",
-            ", ".join(others),
-        )
-        return FreshStart(self._app_spec, self._overrides, -1, -1, -1, 0, options)
-
-    def _make_pool(self, nursery: Nursery | None) -> Pool:
-        if nursery is None:
-            return SoloPool(self.app, self.hostname, logger.isEnabledFor(logging.INFO))
-        relay = None
-        if isinstance(self.app.broker, MemoryBroker):
-            relay = Relay(self.app.broker, self.app.backend)
-        return PreforkPool(nursery, self.concurrency, relay)
+        source = None
+        if self._app_spec is not None:
+            level = logging.getLogger().level
+            source = AppSource(self._app_spec, self._overrides, sys.path, level, self._logfile)
+        return prepare_pool(self.app, self.plan, self._options, source)
 
     # On the event loop
 
@@ -201,7 +170,7 @@ class Worker:
         self._stop, self._cold, self._at_once = asyncio.Event(), asyncio.Event(), asyncio.Event()
         if self._stop_requested:
             self._stop.set()
-        pool = self._make_pool(nursery)
+        pool = make_pool(self.app, self.plan, self._options, nursery)
         queues = self.queues()
         broker, backend = self.app.broker, self.app.backend
         try:
@@ -233,7 +202,7 @@ class Worker:
                 window,
                 time.monotonic(),
                 admission.limits,
-                self._max_tasks,
+                self._options.max_tasks,
             )
         )
         with _SignalHandlers(self._loop, self._on_signal):
@@ -409,13 +378,3 @@ async def _cancel(task: asyncio.Task[Any]) -> None:
     """Cancel a task and wait until it has ended; its own error has been told already."""
     task.cancel()
     await asyncio.wait([task])
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """The loop of uvloop where that is installed, which is the extra `uvloop`."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory

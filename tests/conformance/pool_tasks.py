@@ -100,12 +100,16 @@ def short(gate: str | None = None) -> None:
         time.sleep(0.002)
 
 
-def nap(seconds: float) -> str:
-    time.sleep(seconds)
+def nap(seconds: float, step: float = 0) -> str:
+    """Sleep, in one go or in steps of so many seconds."""
+    end = time.monotonic() + seconds
+    time.sleep(step or seconds)
+    while time.monotonic() < end:
+        time.sleep(step or max(0, end - time.monotonic()))
     return "rested"
 
 
-async def async_nap(seconds: float) -> str:
+async def async_nap(seconds: float, step: float = 0) -> str:
     try:
         await asyncio.sleep(seconds)
     except SoftTimeLimitExceeded:
@@ -114,20 +118,20 @@ async def async_nap(seconds: float) -> str:
     return "rested"
 
 
-def caught(seconds: float) -> str:
+def caught(seconds: float, step: float = 0) -> str:
     try:
-        time.sleep(seconds)
+        nap(seconds, step)
     except SoftTimeLimitExceeded:
         return "caught"
     return "rested"
 
 
-def swallowed(times: int) -> int:
+def swallowed(times: int, step: float = 0) -> int:
     """Swallow so many limits, as careless code does."""
     count = 0
     while count < times:
         try:
-            time.sleep(60)
+            nap(60, step)
         except Exception:
             count += 1
     return count

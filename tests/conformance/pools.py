@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 import os
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,11 +23,9 @@ from taskq.execution import Report
 from taskq.message import pack
 from taskq.worker.job import Job
 from taskq.worker.pool.base import Loss, Pool
-from taskq.worker.pool.child import ChildOptions
-from taskq.worker.pool.nursery import start_nursery
-from taskq.worker.pool.prefork import PreforkPool
-from taskq.worker.pool.relay import Relay
-from taskq.worker.pool.solo import SoloPool
+from taskq.worker.pool.options import ChildOptions
+from taskq.worker.pool.program import AppSource
+from taskq.worker.pools import PoolPlan, make_pool, prepare_pool
 from tests.conformance.pool_tasks import make_app
 from tests.waiting import wait_until
 
@@ -40,36 +39,44 @@ class PoolKind:
 
     Attributes:
         name: shown in the names of tests.
-        prepare: called before there is an event loop; what it returns is called on it.
         sizes: how many jobs at a time it can be asked to run.
         processes: jobs run in processes that can be killed.
+        single: there is one job in a process at a time.
+        many: there are many.
+        forked: its processes are copies of one that has the app.
+        step: seconds after which what waits must come back to Python for an exception to be
+            raised in it; 0 is never.
     """
 
     name: str
-    prepare: Callable[[TaskQ, int, ChildOptions], Callable[[], Pool]]
     sizes: tuple[int, ...] = (1, 3)
     processes: bool = True
+    single: bool = False
+    many: bool = False
+    forked: bool = True
+    step: float = 0.0
 
-
-def _prepare_prefork(app: TaskQ, size: int, options: ChildOptions) -> Callable[[], Pool]:
-    options.relay = True
-    nursery = start_nursery(app, size + 3, options)
-    return lambda: PreforkPool(nursery, size, Relay(app.broker, app.backend))
-
-
-def _prepare_solo(app: TaskQ, size: int, options: ChildOptions) -> Callable[[], Pool]:
-    return lambda: SoloPool(app, options.hostname, options.verbose)
+    def prepare(self, app: TaskQ, size: int, options: ChildOptions) -> Callable[[], Pool]:
+        """Start its processes; what is returned makes the pool."""
+        source = AppSource("tests.conformance.pool_app:app", {}, sys.path)
+        plan = PoolPlan(self.name, size, 1, 1) if self.single else PoolPlan(self.name, 1, size, 8)
+        nursery = prepare_pool(app, plan, options, source)
+        return lambda: make_pool(app, plan, options, nursery)
 
 
 POOLS = (
-    PoolKind("prefork", _prepare_prefork),
-    PoolKind("solo", _prepare_solo, sizes=(1,), processes=False),
+    PoolKind("prefork", single=True),
+    PoolKind("threads", many=True, step=0.01),
+    PoolKind("asyncio", many=True, step=0.01),
+    PoolKind("eventlet", many=True, forked=False),
+    PoolKind("gevent", many=True, forked=False),
+    PoolKind("solo", sizes=(1,), processes=False, single=True),
 )
 
 
-def having(feature: str) -> pytest.MarkDecorator:
-    """Run a test with those pools alone that have a feature."""
-    kinds = [kind for kind in POOLS if getattr(kind, feature)]
+def having(*features: str) -> pytest.MarkDecorator:
+    """Run a test with those pools alone that have these features."""
+    kinds = [kind for kind in POOLS if all(getattr(kind, feature) for feature in features)]
     return pytest.mark.parametrize("kind", kinds, indirect=True, ids=lambda kind: kind.name)
 
 
@@ -179,7 +186,7 @@ class Bench:
         """Wait until the pool knows all its processes, if it has some."""
         await self.run(self.job("add", 1, 2))
         if self.kind.processes:
-            await self.has_processes(self.pool.size)
+            await self.has_processes(self.pool.size if self.kind.single else 1)
 
     async def has_processes(self, count: int) -> None:
         await self.becomes(lambda: len(self.pool.pids()) == count)

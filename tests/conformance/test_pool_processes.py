@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import time
@@ -36,28 +35,6 @@ pytestmark = having("processes")
 
 
 # Processes that die
-
-
-def test_a_crash_harms_nobody_else(kind: PoolKind, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    started = [tmp_path / "one", tmp_path / "two"]
-
-    async def scenario(bench: Bench) -> None:
-        others = [bench.job("gated", str(path), str(gate)) for path in started]
-        bench.give(*others)
-        await bench.until_exists(*started)
-        victim = bench.job("kill_itself")
-        after = [bench.job("add", n, 1) for n in range(10)]
-        bench.give(victim, *after)
-        await bench.ended(victim)
-        assert bench.loss(victim) is Loss.CRASHED
-        assert "SIGKILL" in bench.losses[victim.ticket][1]
-        gate.touch()
-        await bench.ended(*others, *after)
-        assert [bench.result(job) for job in others] == [str(path) for path in started]
-        assert [bench.result(job) for job in after] == [n + 1 for n in range(10)]
-
-    run(kind, scenario, size=3)
 
 
 def test_a_process_that_died_is_replaced(kind: PoolKind) -> None:
@@ -225,25 +202,6 @@ def test_the_processes_have_lost_their_parent(kind: PoolKind, size: int, tmp_pat
 # Growing, shrinking, restarting
 
 
-def test_a_pool_grows(kind: PoolKind, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    started = [tmp_path / f"started-{n}" for n in range(3)]
-
-    async def scenario(bench: Bench) -> None:
-        jobs = [bench.job("gated", str(path), str(gate)) for path in started]
-        bench.give(*jobs)
-        await bench.until_exists(started[0])
-        bench.pool.grow(2)
-        assert bench.sizes == [3]
-        await bench.until_exists(*started)
-        gate.touch()
-        await bench.ended(*jobs)
-        await bench.all_started()
-        assert len(bench.pool.pids()) == 3
-
-    run(kind, scenario)
-
-
 def test_a_pool_that_can_grow_no_more(kind: PoolKind) -> None:
     async def scenario(bench: Bench) -> None:
         with pytest.raises(ImproperlyConfigured, match="1000 more"):
@@ -254,44 +212,6 @@ def test_a_pool_that_can_grow_no_more(kind: PoolKind) -> None:
     run(kind, scenario)
 
 
-def test_a_pool_shrinks_when_its_processes_are_free(kind: PoolKind, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    started = [tmp_path / f"started-{n}" for n in range(3)]
-
-    async def scenario(bench: Bench) -> None:
-        await bench.all_started()
-        jobs = [bench.job("gated", str(path), str(gate)) for path in started]
-        bench.give(*jobs)
-        await bench.until_exists(*started)
-        bench.pool.shrink(2)
-        assert bench.sizes == [1]
-        gate.touch()
-        await bench.ended(*jobs)
-        assert [bench.result(job) for job in jobs] == [str(path) for path in started]
-        await bench.has_processes(1)
-        # What is left does all that comes.
-        assert len(set(await bench.run(*(bench.job("pid") for _ in range(10))))) == 1
-
-    run(kind, scenario, size=3)
-
-
-def test_what_is_idle_leaves_first(kind: PoolKind, tmp_path: Path) -> None:
-    gate, started = tmp_path / "gate", tmp_path / "started"
-
-    async def scenario(bench: Bench) -> None:
-        await bench.all_started()
-        bench.give(job := bench.job("gated", str(started), str(gate)))
-        await bench.until_exists(started)
-        bench.pool.shrink(2)
-        await bench.has_processes(1)
-        assert not bench.is_over(job)
-        gate.touch()
-        await bench.ended(job)
-        bench.result(job)
-
-    run(kind, scenario, size=3)
-
-
 def test_a_pool_that_can_shrink_no_more(kind: PoolKind) -> None:
     async def scenario(bench: Bench) -> None:
         with pytest.raises(ImproperlyConfigured, match="one must be left"):
@@ -300,42 +220,6 @@ def test_a_pool_that_can_shrink_no_more(kind: PoolKind) -> None:
         assert await bench.run(bench.job("add", 1, 2)) == [3]
 
     run(kind, scenario, size=2)
-
-
-def test_it_shrinks_and_grows_at_once(kind: PoolKind) -> None:
-    async def scenario(bench: Bench) -> None:
-        await bench.all_started()
-        jobs = [bench.job("add", n, 1) for n in range(300)]
-        bench.give(*jobs)
-        for _ in range(10):
-            bench.pool.shrink(2)
-            bench.pool.grow(2)
-            await asyncio.sleep(0)
-        await bench.ended(*jobs)
-        assert [bench.result(job) for job in jobs] == [n + 1 for n in range(300)]
-        await bench.has_processes(3)
-
-    run(kind, scenario, size=3)
-
-
-def test_a_restart_replaces_every_process(kind: PoolKind, tmp_path: Path) -> None:
-    gate, started = tmp_path / "gate", tmp_path / "started"
-
-    async def scenario(bench: Bench) -> None:
-        await bench.all_started()
-        before = set(bench.pool.pids())
-        bench.give(job := bench.job("gated", str(started), str(gate)))
-        await bench.until_exists(started)
-        bench.pool.restart()
-        # The idle ones go at once, the other when it has done its work.
-        await bench.becomes(lambda: len(before & set(bench.pool.pids())) == 1)
-        gate.touch()
-        await bench.ended(job)
-        bench.result(job)
-        await bench.becomes(lambda: not before & set(bench.pool.pids()))
-        await bench.has_processes(3)
-
-    run(kind, scenario, size=3)
 
 
 # Recycling
@@ -419,7 +303,7 @@ def test_within_its_limits_a_task_notices_nothing(kind: PoolKind) -> None:
 @pytest.mark.parametrize("task", ["caught", "async_nap"])
 def test_a_soft_limit_is_raised_inside_a_wait(kind: PoolKind, task: str) -> None:
     async def scenario(bench: Bench) -> None:
-        jobs = [bench.job(task, 600, soft_limit=0.1), bench.job("add", 1, 2)]
+        jobs = [bench.job(task, 600, kind.step, soft_limit=0.1), bench.job("add", 1, 2)]
         start = time.monotonic()
         assert await bench.run(*jobs) == ["caught", 3]
         assert time.monotonic() - start >= 0.1
@@ -429,7 +313,7 @@ def test_a_soft_limit_is_raised_inside_a_wait(kind: PoolKind, task: str) -> None
 
 def test_a_soft_limit_that_is_not_caught_is_a_failure(kind: PoolKind) -> None:
     async def scenario(bench: Bench) -> None:
-        bench.give(job := bench.job("nap", 600, soft_limit=0.1))
+        bench.give(job := bench.job("nap", 600, kind.step, soft_limit=0.1))
         await bench.ended(job)
         assert bench.reports[job.ticket].state == "FAILURE"
         assert "SoftTimeLimitExceeded" in bench.reports[job.ticket].text
@@ -439,7 +323,7 @@ def test_a_soft_limit_that_is_not_caught_is_a_failure(kind: PoolKind) -> None:
 
 def test_a_soft_limit_that_was_swallowed_comes_again(kind: PoolKind) -> None:
     async def scenario(bench: Bench) -> None:
-        job = bench.job("swallowed", 2, soft_limit=0.1)
+        job = bench.job("swallowed", 2, kind.step, soft_limit=0.1)
         assert await bench.run(job) == [2]
 
     run(kind, scenario)
@@ -447,7 +331,7 @@ def test_a_soft_limit_that_was_swallowed_comes_again(kind: PoolKind) -> None:
 
 def test_a_hard_limit_ends_what_swallows_soft_ones(kind: PoolKind) -> None:
     async def scenario(bench: Bench) -> None:
-        bench.give(job := bench.job("swallowed", 1000, soft_limit=0.1, hard_limit=0.3))
+        bench.give(job := bench.job("swallowed", 1000, kind.step, soft_limit=0.1, hard_limit=0.3))
         await bench.ended(job)
         assert bench.loss(job) is Loss.TIMED_OUT
 

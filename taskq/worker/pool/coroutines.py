@@ -52,6 +52,11 @@ class Interruptible(Coroutine[Any, Any, Any]):
         self._error: Exception | None = None
         self._task: asyncio.Task[Any] | None = None
 
+    @property
+    def has_started(self) -> bool:
+        """Has its first step been made?  Before that it cannot be interrupted."""
+        return self._task is not None
+
     def interrupt(self, error: Exception) -> None:
         """Raise an error at what the coroutine is awaiting."""
         if self._task is not None:

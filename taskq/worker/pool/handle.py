@@ -19,22 +19,41 @@ class ChildHandle:
     """A child, as far as the parent can reach it.
 
     Attributes:
-        slot: its place in shared memory.
+        index: which of the children it is.
+        slots: the places of its lanes in shared memory.
         answers: the parent's end of its own socket.
         receiver: reads that socket.
         pid: its process; 0 until the nursery has told.
         pidfd: the same, as a descriptor that never means another process.
         killed: the parent has killed it, or will as soon as it knows whom.
         surplus: it makes way, and none takes its place.
+        leaving: it takes nothing more.
     """
 
-    slot: Slot
+    index: int
+    slots: list[Slot]
     answers: socket.socket
     receiver: Receiver
     pid: int = 0
     pidfd: int = -1
     killed: bool = False
     surplus: bool = False
+    leaving: bool = False
+
+    @property
+    def slot(self) -> Slot:
+        """The place of its first lane, which has what concerns the whole child."""
+        return self.slots[0]
+
+    @property
+    def has_taken(self) -> bool:
+        """Has it ever taken a packet?"""
+        return any(slot.taken[0] for slot in self.slots)
+
+    @property
+    def may_be_idle(self) -> bool:
+        """May it be waiting for work?"""
+        return not self.leaving and not all(slot.number for slot in self.slots)
 
     def signal(self, number: int) -> None:
         """Send a signal to this very process, even if its pid is in use again."""

@@ -12,7 +12,6 @@ task that another worker has been given.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import select
@@ -27,16 +26,18 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import msgspec
 
-from taskq import discovery
-from taskq.worker.pool.child import Child, ChildOptions
+from taskq.exceptions import ImproperlyConfigured
+from taskq.worker.pool import child_program
+from taskq.worker.pool.child import Child
+from taskq.worker.pool.executors.base import Executor
+from taskq.worker.pool.executors.registry import find_executor
+from taskq.worker.pool.options import ChildOptions
 from taskq.worker.pool.packets import socket_pair
-from taskq.worker.pool.slots import Slot, SlotTable
+from taskq.worker.pool.program import AppSource, Launch, become, command, die_with
+from taskq.worker.pool.slots import LARGE_SLOT, SMALL_SLOT, SlotTable
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
-
-_PR_SET_PDEATHSIG = 1
-_prctl = ctypes.CDLL(None, use_errno=True).prctl
 
 
 class Spawned(msgspec.Struct, tag=True):
@@ -59,28 +60,6 @@ _decode_news = msgspec.msgpack.Decoder(News).decode
 _decode_slot = msgspec.msgpack.Decoder(int).decode
 
 
-class FreshStart(msgspec.Struct):
-    """What a nursery needs that is started as a new program instead of forked.
-
-    Attributes:
-        app: the app, as ``-A`` names it.
-        settings: settings that the command line changed.
-        control: file descriptors, from here on.
-        work: the children's end of the work socket.
-        slots: the shared memory.
-        count: how many slots it has.
-        options: what the children must know.
-    """
-
-    app: str
-    settings: dict[str, str]
-    control: int
-    work: int
-    slots: int
-    count: int
-    options: ChildOptions
-
-
 class Nursery(NamedTuple):
     """The parent's handle on its nursery.
 
@@ -89,12 +68,19 @@ class Nursery(NamedTuple):
         control: the socket to it.
         work: the parent's end of the socket that all children take packets from.
         slots: the memory shared with the children.
+        lanes: how many slots each child has.
     """
 
     pid: int
     control: socket.socket
     work: socket.socket
     slots: SlotTable
+    lanes: int
+
+    @property
+    def capacity(self) -> int:
+        """How many children it can have at a time."""
+        return self.slots.count // self.lanes
 
     def spawn(self, slot: int) -> socket.socket:
         """Ask for a child; the answer comes as `Spawned`.
@@ -126,44 +112,73 @@ class Nursery(NamedTuple):
 
 
 def start_nursery(
-    app: TaskQ, count: int, options: ChildOptions, fresh: FreshStart | None = None
+    app: TaskQ,
+    capacity: int,
+    options: ChildOptions,
+    source: AppSource | None = None,
+    afresh: bool = False,
 ) -> Nursery:
-    """Start a nursery with room for `count` children.
+    """Start a nursery.
 
     Args:
         app: the app, loaded.
-        count: how many slots.
+        capacity: how many children it can have at a time.
         options: what the children must know.
-        fresh: start it as a new program that loads nothing before it forks, because
-            importing the app started threads, which no fork survives whole.
+        source: how a program loads the app, for those that are none of this one's copies.
+        afresh: start it as a new program that loads nothing before it forks.
+
+    Raises:
+        ImproperlyConfigured: the children must be programs, and nothing says how they load
+            the app; or there is no such pool.
     """
-    slots = SlotTable(count)
+    executor = find_executor(options.pool)
+    if executor.bootstrap and source is None:
+        raise ImproperlyConfigured(
+            f"each process of the {options.pool} pool loads the app for itself, and must know "
+            "where it is: start the worker with `taskq -A`"
+        )
+    slots = SlotTable(capacity * options.lanes, LARGE_SLOT if executor.single else SMALL_SLOT)
     control, their_control = socket_pair()
     work, their_work = socket_pair()
     work.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-    if fresh is None:
-        pid = _fork(control, their_control, work, their_work, slots, app, options)
-    else:
-        fresh.control, fresh.work = their_control.fileno(), their_work.fileno()
-        fresh.slots, fresh.count, fresh.options = slots.fd, count, options
-        pid = _start_program(fresh)
+    ground = _Ground(their_control, their_work, slots, options, source, lambda: app, executor)
+    pid = _start_program(ground) if source is not None and afresh else _fork(ground, control, work)
     their_control.close()
     their_work.close()
     slots.release_descriptor()
     control.setblocking(False)
     work.setblocking(False)
-    return Nursery(pid, control, work, slots)
+    return Nursery(pid, control, work, slots, options.lanes)
 
 
-def _fork(
-    control: socket.socket,
-    their_control: socket.socket,
-    work: socket.socket,
-    their_work: socket.socket,
-    slots: SlotTable,
-    app: TaskQ,
-    options: ChildOptions,
-) -> int:
+class _Ground(NamedTuple):
+    """What a nursery grows its children from."""
+
+    control: socket.socket
+    work: socket.socket
+    slots: SlotTable
+    options: ChildOptions
+    source: AppSource | None
+    load: Callable[[], TaskQ]
+    executor: type[Executor]
+
+    def launch(self) -> Launch | None:
+        """What a program must be told, apart from its own; None if none can be started."""
+        if self.source is None:
+            return None
+        slots = self.slots
+        return Launch(
+            self.source,
+            self.options,
+            os.getpid(),
+            self.work.fileno(),
+            slots.fd,
+            slots.count,
+            slots.size,
+        )
+
+
+def _fork(ground: _Ground, control: socket.socket, work: socket.socket) -> int:
     parent = os.getpid()
     # What is there now stays shared with the children: the collector would write to it.
     gc.collect()
@@ -172,20 +187,19 @@ def _fork(
     if pid == 0:
         control.close()
         work.close()
-        _run_as_process(
-            partial(_serve, their_control, their_work, slots, lambda: app, options, parent)
-        )
+        _run_as_process(partial(_serve, ground, parent))
     return pid
 
 
-def _start_program(fresh: FreshStart) -> int:
+def _start_program(ground: _Ground) -> int:
     # subprocess is imported here since most workers fork their nursery.
     import subprocess
 
+    launch = ground.launch()
+    assert launch is not None
+    launch.control = ground.control.fileno()
     process = subprocess.Popen(
-        [sys.executable, "-m", __name__, msgspec.json.encode(fresh).decode(), str(os.getpid())],
-        pass_fds=(fresh.control, fresh.work, fresh.slots),
-        stdin=subprocess.DEVNULL,
+        command(launch, __name__), pass_fds=launch.descriptors, stdin=subprocess.DEVNULL
     )
     process.returncode = 0  # the parent knows of its end by the control socket
     return process.pid
@@ -208,26 +222,15 @@ def _run_as_process(body: Callable[[], None]) -> NoReturn:
         os._exit(status)
 
 
-def _die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it has died before we asked
-        os._exit(1)
-
-
-def _serve(
-    control: socket.socket,
-    work: socket.socket,
-    slots: SlotTable,
-    load: Callable[[], TaskQ],
-    options: ChildOptions,
-    parent: int,
-) -> None:
+def _serve(ground: _Ground, parent: int) -> None:
     """The nursery's own life: fork on request, report every end."""
-    _die_with(parent)
+    die_with(parent)
+    control = ground.control
     wake_reader, wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, _ignore)
+    # A child may be signalled before it has a handler of its own.
+    signal.signal(signal.SIGUSR1, _ignore)
     signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
     nursery = os.getpid()
     while True:
@@ -246,27 +249,26 @@ def _serve(
                 for fd in (wake_reader, wake_writer):
                     os.close(fd)
                 control.close()
-                slot = slots.slot(index)
-                _run_as_process(partial(_grow_up, slot, work, answers, load, options, nursery))
+                _run_as_process(partial(_grow_up, ground, index, answers, nursery))
             answers.close()
             pidfd = os.pidfd_open(pid)
             socket.send_fds(control, [_encode(Spawned(index, pid))], [pidfd])
             os.close(pidfd)
 
 
-def _grow_up(
-    slot: Slot,
-    work: socket.socket,
-    answers: socket.socket,
-    load: Callable[[], TaskQ],
-    options: ChildOptions,
-    nursery: int,
-) -> None:
+def _grow_up(ground: _Ground, index: int, answers: socket.socket, nursery: int) -> None:
     """The child's side of the fork."""
-    _die_with(nursery)
+    die_with(nursery)
+    executor, options = ground.executor, ground.options
+    if executor.bootstrap:
+        launch = ground.launch()
+        assert launch is not None
+        launch.parent, launch.answers, launch.index = nursery, answers.fileno(), index
+        become(command(launch, child_program.__name__, executor.bootstrap), launch)
     for number in (signal.SIGCHLD, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-    Child(load(), options, slot, work, answers).run()
+    slots = ground.slots.slots(index, options.lanes)
+    Child(ground.load(), options, slots, ground.work, answers).run(executor)
 
 
 def _report_exits(control: socket.socket) -> None:
@@ -292,25 +294,18 @@ def _ignore(number: int, frame: FrameType | None) -> None:
     """The parent decides when to stop; a handler, so that what is started is not deaf."""
 
 
-def _load_app(fresh: FreshStart) -> TaskQ:
-    app: TaskQ = discovery.find_app(fresh.app)
-    app.conf.update(fresh.settings)
-    app.load_modules()
-    return app
-
-
-def main(arguments: list[str]) -> None:
-    """The program behind `FreshStart`."""
-    fresh = msgspec.json.decode(arguments[0], type=FreshStart)
+def main(text: str) -> None:
+    """A nursery that is a program."""
+    launch = msgspec.json.decode(text, type=Launch)
     _serve(
-        socket.socket(fileno=fresh.control),
-        socket.socket(fileno=fresh.work),
-        SlotTable(fresh.count, fresh.slots),
-        lambda: _load_app(fresh),
-        fresh.options,
-        int(arguments[1]),
+        _Ground(
+            socket.socket(fileno=launch.control),
+            socket.socket(fileno=launch.work),
+            SlotTable(launch.count, launch.size, launch.slots),
+            launch.options,
+            launch.source,
+            launch.source.load,
+            find_executor(launch.options.pool),
+        ),
+        launch.parent,
     )
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -12,10 +12,13 @@ import os
 import socket
 import struct
 import termios
+from collections.abc import Callable
 
 LARGE = 64 * 1024
 """Bytes above which a packet travels as a file descriptor."""
 BUFFER = 2 * LARGE
+Wait = Callable[[int], None]
+"""Waits until a descriptor can be read, and lets others run meanwhile."""
 _BY_DESCRIPTOR = b"\x00"
 _ANCILLARY = socket.CMSG_SPACE(4)
 
@@ -57,16 +60,29 @@ class Receiver:
         self._buffer = bytearray(BUFFER)
         self._view = memoryview(self._buffer)
 
-    def receive(self, flags: int = 0) -> bytes | memoryview[int]:
+    def receive(self, flags: int = 0, wait: Wait | None = None) -> bytes | memoryview[int]:
         """The next packet, valid until the next call; empty when the other end is closed.
+
+        Args:
+            flags: as of recvmsg(2).
+            wait: how to wait until there is something, where blocking is not the way.
 
         Raises:
             BlockingIOError: nothing is there, and the socket or the flags say not to wait.
         """
+        if wait is not None:
+            return self._receive_when_there(wait)
         size, ancillary, _, _ = self._socket.recvmsg_into([self._buffer], _ANCILLARY, flags)
         if ancillary:
             return _read(ancillary[0][2])
         return self._view[:size]
+
+    def _receive_when_there(self, wait: Wait) -> bytes | memoryview[int]:
+        while True:
+            try:
+                return self.receive(socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                wait(self._socket.fileno())
 
 
 def _read(descriptors: bytes) -> bytes:

@@ -21,7 +21,7 @@ from taskq.backends.base import Backend, ChordPart, Outcome
 from taskq.brokers.base import Broker, Consumer, DeadLetter, QueueDepth
 from taskq.message import TaskMessage
 from taskq.routing import Queue
-from taskq.worker.pool.packets import Receiver, send
+from taskq.worker.pool.packets import Receiver, Wait, send
 
 if TYPE_CHECKING:
     import asyncio
@@ -116,10 +116,16 @@ class Relay:
 
 
 class RelayClient:
-    """The child's side: asks, and waits for the answer."""
+    """The child's side: asks, and waits for the answer.
 
-    def __init__(self, answers: socket.socket) -> None:
+    Args:
+        answers: the child's own socket.
+        wait: how it waits, where blocking is not the way.
+    """
+
+    def __init__(self, answers: socket.socket, wait: Wait | None = None) -> None:
         self._socket = answers
+        self._wait = wait
         self._receiver = Receiver(answers)
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
@@ -134,7 +140,7 @@ class RelayClient:
             call = Call("call", next(self._numbers), method, **content)
             send(self._socket, _encode(call))
             while True:
-                answer = _decode_answer(self._receiver.receive())
+                answer = _decode_answer(self._receiver.receive(wait=self._wait))
                 if answer.number == call.number:
                     break  # others are of calls that a soft limit has interrupted
         if answer.error:

@@ -1,9 +1,11 @@
 """Shared memory: what each child is doing, readable when it cannot answer any more.
 
-A slot belongs to one child at a time.  The child writes in it which packet it has taken,
-which task it is running since when, and the reports that it has not sent yet; the parent
-writes in it which task has passed its soft limit, or holds up others.  Each word is stored
-with one machine instruction, so that the other side never sees half of one.
+A slot belongs to one lane of one child at a time; a child has as many lanes as it can run
+tasks at once.  The child writes in it which packet it has taken, which task it is running
+since when, and the reports that it has not sent yet; the parent writes in it which task has
+passed its soft limit, is to end, or holds up others.  What concerns the whole child stands in
+the slot of its first lane.  Each word is stored with one machine instruction, so that the other
+side never sees half of one.
 
 Tasks are named by numbers that the pool gave them in the order of sending: those of a packet
 follow each other, and a packet that was sent later has higher ones.
@@ -17,6 +19,8 @@ follow each other, and a packet that was sent later has higher ones.
     48   how often the held reports were sent            written by the child
     56   number behind which its packet is recalled      written by the parent
     64   1 if the child is to make way                   written by the parent
+    72   number of the task that is to end               written by the parent
+    80   how many lanes the child may use                written by the parent
     128… the held reports: a MessagePack array
 """
 
@@ -26,13 +30,17 @@ import mmap
 import os
 import struct
 
-SLOT_SIZE = 128 * 1024
+from taskq.worker.pool.packets import LARGE
+
+LARGE_SLOT = LARGE + 4096
+"""Bytes of a slot of a child that has no other."""
+SMALL_SLOT = 32 * 1024
+"""Bytes of each slot of a child that has many."""
 _HEADER = 128
-HELD_CAPACITY = SLOT_SIZE - _HEADER
 _ARRAY_HEADER = struct.Struct(">BI")
 _ARRAY = 0xDD
-_WORDS = SLOT_SIZE // 8
-_NUMBER, _FIRST, _LAST, _STARTED, _LIMITED, _HELD, _SENT, _RECALLED, _LEAVES = range(9)
+_NUMBER, _FIRST, _LAST, _STARTED, _LIMITED, _HELD, _SENT, _RECALLED = range(8)
+_LEAVES, _ENDED, _WIDTH = range(8, 11)
 
 
 class SlotTable:
@@ -40,16 +48,18 @@ class SlotTable:
 
     Args:
         count: how many slots; memory that is never touched costs nothing.
+        size: bytes of each.
         fd: the memory of another process's table, to open instead of making one.
     """
 
-    def __init__(self, count: int, fd: int | None = None) -> None:
+    def __init__(self, count: int, size: int = LARGE_SLOT, fd: int | None = None) -> None:
         self.count = count
+        self.size = size
         if fd is None:
             fd = os.memfd_create("taskq-slots")
-            os.ftruncate(fd, count * SLOT_SIZE)
+            os.ftruncate(fd, count * size)
         self.fd = fd
-        self._memory = mmap.mmap(fd, count * SLOT_SIZE)
+        self._memory = mmap.mmap(fd, count * size)
         self._words = memoryview(self._memory).cast("Q")
         self._times = memoryview(self._memory).cast("d")
 
@@ -57,25 +67,44 @@ class SlotTable:
         """Close the descriptor, once all who need it have the memory mapped."""
         os.close(self.fd)
 
+    def slots(self, child: int, lanes: int) -> list[Slot]:
+        """The places of a child's lanes."""
+        return [self.slot(child * lanes + lane) for lane in range(lanes)]
+
     def slot(self, index: int) -> Slot:
-        """One child's place."""
-        return Slot(self._memory, self._words, self._times, index)
+        """One lane's place."""
+        return Slot(self._memory, self._words, self._times, index, self.size)
 
 
 class Slot:
-    """One child's place in a `SlotTable`."""
+    """One lane's place in a `SlotTable`."""
 
-    __slots__ = ("_base", "_count", "_length", "_memory", "_start", "_times", "_words", "index")
+    __slots__ = (
+        "_base",
+        "_count",
+        "_length",
+        "_memory",
+        "_start",
+        "_times",
+        "_words",
+        "capacity",
+    )
 
     def __init__(
-        self, memory: mmap.mmap, words: memoryview[int], times: memoryview[float], index: int
+        self,
+        memory: mmap.mmap,
+        words: memoryview[int],
+        times: memoryview[float],
+        index: int,
+        size: int,
     ) -> None:
-        self.index = index
+        # All that is held goes out as one packet, which is to be no large one.
+        self.capacity = min(LARGE, size - _HEADER) - _ARRAY_HEADER.size
         self._memory = memory
         self._words = words
         self._times = times
-        self._base = index * _WORDS
-        self._start = index * SLOT_SIZE + _HEADER
+        self._base = index * size // 8
+        self._start = index * size + _HEADER
         self._count = 0
         self._length = 0
 
@@ -112,7 +141,7 @@ class Slot:
 
     def room(self) -> int:
         """How many more bytes of reports can be held."""
-        return HELD_CAPACITY - _ARRAY_HEADER.size - self._length
+        return self.capacity - self._length
 
     def sending(self) -> memoryview[int]:
         """What is held, as one packet."""
@@ -131,6 +160,24 @@ class Slot:
         return self._words[self._base + _FIRST] <= self.recalled < number
 
     # What the parent reads and says
+
+    @property
+    def width(self) -> int:
+        """How many lanes its child may use."""
+        return self._words[self._base + _WIDTH]
+
+    @width.setter
+    def width(self, width: int) -> None:
+        self._words[self._base + _WIDTH] = width
+
+    @property
+    def ended(self) -> int:
+        """The number of the task that is to end."""
+        return self._words[self._base + _ENDED]
+
+    def end_it(self, number: int) -> None:
+        """Tell the child to end this task, if it can without ending others."""
+        self._words[self._base + _ENDED] = number
 
     @property
     def leaves(self) -> bool:

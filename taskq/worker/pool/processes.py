@@ -1,4 +1,8 @@
-"""The prefork pool: one task at a time in each of N child processes.
+"""The pool of processes: N children, each of which runs M tasks at a time.
+
+Prefork is N children of one task each; with threads, coroutines or green threads it is usually
+one child of M.  What a child does with its tasks is its executor's business: here they are
+lanes, each with a slot in shared memory.
 
 All children take packets from one shared socket: the kernel hands each packet to whichever
 child is free, so that nobody assigns work and nothing waits behind a long task.  What is in
@@ -20,10 +24,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from taskq import states
 from taskq.backends.base import Outcome
 from taskq.exceptions import ImproperlyConfigured
 from taskq.execution import Report
 from taskq.worker.pool.base import Loss, Pool, PoolEvents, Running
+from taskq.worker.pool.child import ALONE, LONG, SHORT
 from taskq.worker.pool.handle import ChildHandle, how_it_ended
 from taskq.worker.pool.nursery import Exited, Nursery
 from taskq.worker.pool.pace import Pace
@@ -33,6 +39,7 @@ from taskq.worker.pool.watch import Watch
 
 if TYPE_CHECKING:
     from taskq.worker.job import Job
+    from taskq.worker.pool.slots import Slot
 
 logger = logging.getLogger("taskq.worker")
 
@@ -49,6 +56,8 @@ _AGAIN = 1.0
 _GRACE = 0.2
 """Seconds in which a living child has surely noted the packet that it has taken."""
 _RESPAWN_DELAY = 1.0
+_GENTLE = 1.0
+"""Seconds that a task has to end when it is terminated, before its process is killed."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _WAKE_UP = _encode((False, []))
@@ -66,23 +75,38 @@ class _Packet:
     watched: bool
 
 
-class PreforkPool(Pool):
-    """N processes, one task at a time in each.
+class ProcessPool(Pool):
+    """N processes, M tasks at a time in each.
 
     Args:
         nursery: forks the children; started before the event loop.
-        processes: how many children; `grow` can add to them as far as the nursery has slots.
+        processes: how many children.
+        width: how many tasks at a time in each.
         relay: answers children that reach the broker through the parent.
+        alone_from: so often a message may crash its child in company; after that it runs alone
+            in one, so that nobody is blamed for what another has done.
     """
 
-    def __init__(self, nursery: Nursery, processes: int, relay: Relay | None = None) -> None:
+    def __init__(
+        self,
+        nursery: Nursery,
+        processes: int,
+        width: int = 1,
+        relay: Relay | None = None,
+        alone_from: int = 2,
+    ) -> None:
         self._nursery = nursery
         self._processes = processes
+        self._width = width
+        self._size = processes * width
+        self._single = nursery.lanes == 1
+        self._alone_from = max(1, alone_from)
         self._relay = relay
         self._children: dict[int, ChildHandle] = {}  # by slot
         self._by_pid: dict[int, ChildHandle] = {}
         self._delayed = 0
         self._dismissed = 0
+        self._ending: dict[int, tuple[ChildHandle, float]] = {}
         # By number in the order of sending, which is not that of the jobs' tickets: the urgent
         # ones go first.  Children know jobs by these numbers, and slots speak of them.
         self._jobs: dict[int, tuple[Job, _Packet]] = {}
@@ -95,16 +119,17 @@ class PreforkPool(Pool):
 
     @property
     def size(self) -> int:
-        return self._processes
+        return self._size
 
     def running(self) -> list[Running]:
         found = []
         for child in self._children.values():
-            # In this order: a task that ends meanwhile is not given another one's time.
-            number, since = child.slot.number, child.slot.started
-            entry = self._jobs.get(number)
-            if entry is not None:
-                found.append(Running(entry[0], child.pid, since))
+            for slot in child.slots:
+                # In this order: a task that ends meanwhile is not given another one's time.
+                number, since = slot.number, slot.started
+                entry = self._jobs.get(number)
+                if entry is not None:
+                    found.append(Running(entry[0], child.pid, since))
         return found
 
     def pids(self) -> list[int]:
@@ -120,29 +145,50 @@ class PreforkPool(Pool):
     # How many children
 
     def grow(self, count: int = 1) -> None:
-        if self._processes + count > self._nursery.slots.count:
+        most = self._nursery.slots.count if self._single else self._processes * self._nursery.lanes
+        if self._size + count > most:
             raise ImproperlyConfigured(
-                f"{self._processes} and {count} more processes are more than a worker can have, "
-                f"which is {self._nursery.slots.count}: start another worker"
+                f"{self._size} and {count} more tasks at a time are more than this worker can "
+                f"have, which is {most}: start another worker"
             )
-        self._processes += count
-        self._fill()
-        self._events.resized()
+        self._resize(self._size + count)
         self._events.has_room()
 
     def shrink(self, count: int = 1) -> None:
-        if count >= self._processes:
+        if count >= self._size:
             raise ImproperlyConfigured(
-                f"{count} of {self._processes} processes cannot be taken away: one must be left"
+                f"{count} of {self._size} tasks at a time cannot be taken away: one must be left"
             )
-        self._processes -= count
+        self._resize(self._size - count)
+
+    def _resize(self, size: int) -> None:
+        self._size = size
+        if self._single:
+            self._processes = size
+            self._thin_out()
+            self._fill()
+        else:
+            self._width = -(-size // self._processes)
+            for child in self._children.values():
+                self._widen(child)
+                child.signal(signal.SIGUSR1)  # it looks at its width again
+        self._events.resized()
+
+    def _thin_out(self) -> None:
+        """Have those children make way that are too many."""
         # First those that do nothing: they make way at once.
         children = sorted(self._children.values(), key=lambda child: bool(child.slot.number))
         staying = [child for child in children if not child.surplus]
         for child in staying[: max(0, len(staying) - self._processes)]:
             child.surplus = True
             self._dismiss(child)
-        self._events.resized()
+
+    def _widen(self, child: ChildHandle) -> None:
+        """Tell a child how many lanes it may use, and keep an eye on all of them."""
+        first = child.index * self._nursery.lanes
+        for lane in range(len(child.slots), self._width):
+            child.slots.append(self._nursery.slots.slot(first + lane))
+        child.slot.width = self._width
 
     def restart(self) -> None:
         for child in self._children.values():
@@ -161,7 +207,7 @@ class PreforkPool(Pool):
         again until all are gone.
         """
         for child in self._children.values():
-            if child.slot.leaves and not child.slot.number:
+            if child.slot.leaves and child.may_be_idle:
                 try:
                     send(self._nursery.work, _WAKE_UP)
                 except OSError:
@@ -175,16 +221,18 @@ class PreforkPool(Pool):
         missing = self._processes - self._delayed
         missing -= sum(not child.surplus for child in self._children.values())
         # While some that are surplus still run, there may be no slot for all of them.
-        free = (i for i in range(self._nursery.slots.count) if i not in self._children)
+        free = (i for i in range(self._nursery.capacity) if i not in self._children)
         for index in list(islice(free, max(0, missing))):
             self._spawn(index)
 
     def _spawn(self, index: int) -> None:
-        slot = self._nursery.slots.slot(index)
-        slot.clear()
+        slots = self._nursery.slots.slots(index, self._nursery.lanes)[: self._width]
+        for slot in slots:
+            slot.clear()
+        slots[0].width = self._width
         answers = self._nursery.spawn(index)
         answers.setblocking(False)
-        child = ChildHandle(slot, answers, Receiver(answers))
+        child = ChildHandle(index, slots, answers, Receiver(answers))
         self._children[index] = child
         self._loop.add_reader(answers.fileno(), self._read, child)
 
@@ -195,12 +243,13 @@ class PreforkPool(Pool):
         while taken < len(jobs) and not self._stopping:
             name = jobs[taken].task.name
             short = self._pace.is_short(name)
-            # Long tasks only when a child is idle; of short ones a little lies in reach.
-            if self._packets >= self._processes * (self._pace.packets(name) if short else 1):
+            # Long tasks only when a lane is free; of short ones a little lies in reach.
+            ahead = self._processes * (self._pace.packets(name) - 1) if short else 0
+            if self._packets >= self._size + ahead:
                 break
             bundle = self._bundle(jobs, taken) if short else jobs[taken : taken + 1]
             items = [job.work_item(number) for number, job in enumerate(bundle, self._next_number)]
-            packet = _encode((short, items))
+            packet = _encode((self._how(bundle[0], short), items))
             try:
                 send(self._nursery.work, packet)
             except BlockingIOError:
@@ -213,6 +262,11 @@ class PreforkPool(Pool):
             self._sent(bundle, short)
             taken += len(bundle)
         return taken
+
+    def _how(self, job: Job, short: bool) -> int:
+        if not self._single and job.delivery.crashes >= self._alone_from:
+            return ALONE
+        return SHORT if short else LONG
 
     def _sent(self, bundle: Sequence[Job], short: bool) -> None:
         # What may be held behind a short task, and what has a limit, is looked after.
@@ -261,9 +315,13 @@ class PreforkPool(Pool):
         """Pass reports on; those that were read from the slot before are not new."""
         for report in reports:
             job = self._forget(report.ticket)
-            if job is not None:
-                report.ticket = job.ticket
-                self._pace.note(job.task.name, report.runtime)
+            if job is None:
+                continue
+            report.ticket = job.ticket
+            self._pace.note(job.task.name, report.runtime)
+            if job.terminated and report.state != states.SUCCESS:
+                self._events.lost(job, Loss.CRASHED, "it was terminated")
+            else:
                 self._events.finished(job, report)
         self._events.has_room()
 
@@ -285,6 +343,10 @@ class PreforkPool(Pool):
                 self._events.progressed(self._jobs[number][0], outcome)
         elif kind == "back":
             self._give_back(_decode_back(packet)[1], "its child takes no more")
+        elif kind == "leaving":
+            # What it still runs may take long: another one takes its place at once.
+            child.leaving = child.surplus = True
+            self._fill()
         elif self._relay is not None:
             self._relay.answer(child.answers, packet)
 
@@ -302,38 +364,40 @@ class PreforkPool(Pool):
         now = time.monotonic()
         pause, seen = 1.0, 0
         for child in self._children.values():
-            number = child.slot.number
-            entry = self._jobs.get(number)
-            if entry is None or not entry[1].watched:
-                continue
-            seen += 1
-            running = now - child.slot.started
-            if running > _OVERDUE:
-                self._rescue(child)
-            if running > _HELD_UP:
-                self._unblock(child, entry[1])
-            pause = min(pause, self._enforce(child, number, entry[0], running))
+            for slot in child.slots:
+                number = slot.number
+                entry = self._jobs.get(number) if number else None
+                if entry is None or not entry[1].watched:
+                    continue
+                seen += 1
+                running = now - slot.started
+                if running > _OVERDUE:
+                    self._rescue(slot)
+                if running > _HELD_UP:
+                    self._unblock(slot, entry[1])
+                pause = min(pause, self._enforce(child, slot, number, entry[0], running))
+        if self._ending:
+            pause = min(pause, self._end_harder(now))
         if self._dismissed:
             self._usher_out()
             pause = min(pause, _LOOK)
-        elif not self._watched:
+        elif not self._watched and not self._ending:
             return None
         # Until all that matters is seen running, look often.
         return min(pause, _LOOK) if seen < self._watched else pause
 
-    def _rescue(self, child: ChildHandle) -> None:
-        """Take the reports that a child holds while it is busy for longer than expected."""
-        held = child.slot.held()
+    def _rescue(self, slot: Slot) -> None:
+        """Take the reports that a lane holds while it is busy for longer than expected."""
+        held = slot.held()
         if held is not None:
             self._take(_decode_reports(held))
 
-    def _unblock(self, child: ChildHandle, packet: _Packet) -> None:
+    def _unblock(self, slot: Slot, packet: _Packet) -> None:
         """Take back what waits in a packet behind a task that is not as short as expected.
 
         The child is told first.  If it is seen in the same task at a later look, it has not
         begun the next one and never will; otherwise it hands the rest back by itself.
         """
-        slot = child.slot
         number = slot.number
         if packet.open < 2 or not number:
             return
@@ -343,7 +407,9 @@ class PreforkPool(Pool):
         else:
             slot.recall(number)
 
-    def _enforce(self, child: ChildHandle, number: int, job: Job, running: float) -> float:
+    def _enforce(
+        self, child: ChildHandle, slot: Slot, number: int, job: Job, running: float
+    ) -> float:
         """Apply time limits; tells in how many seconds the next one ends."""
         pause = _AGAIN
         if job.hard_limit is not None:
@@ -358,7 +424,7 @@ class PreforkPool(Pool):
                 # Again and again: `except Exception` may have swallowed it.
                 job.warned = running
                 due = running + _AGAIN
-                child.slot.limit(number)
+                slot.limit(number)
                 child.signal(signal.SIGUSR1)
             pause = min(pause, due - running)
         return max(pause, 0.001)
@@ -371,13 +437,33 @@ class PreforkPool(Pool):
 
     def terminate(self, job: Job) -> bool:
         for child in self._children.values():
-            entry = self._jobs.get(child.slot.number)
-            if entry is not None and entry[0] is job and not child.killed:
+            for slot in child.slots:
+                number = slot.number
+                entry = self._jobs.get(number) if number else None
+                if entry is None or entry[0] is not job or child.killed:
+                    continue
                 logger.warning("Task %s is terminated", job.label)
-                job.terminated = child.killed = True
-                child.signal(signal.SIGKILL)
+                job.terminated = True
+                if self._single:
+                    child.killed = True
+                    child.signal(signal.SIGKILL)
+                else:  # gently at first, for the sake of the others in that process
+                    slot.end_it(number)
+                    child.signal(signal.SIGUSR1)
+                    self._ending[number] = child, time.monotonic() + _GENTLE
+                    self._watch.wake()
                 return True
         return False
+
+    def _end_harder(self, now: float) -> float:
+        """Kill the processes of tasks that do not end when they are told to."""
+        for number, (child, deadline) in list(self._ending.items()):
+            if number not in self._jobs:
+                del self._ending[number]
+            elif now >= deadline and not child.killed:
+                child.killed = True
+                child.signal(signal.SIGKILL)
+        return max(0.001, min((end - now for _, end in self._ending.values()), default=1.0))
 
     # The children's ends
 
@@ -409,18 +495,21 @@ class PreforkPool(Pool):
             return
         # It may have left unread what it sent, and unsent what it held.
         self._read(child)
-        self._rescue(child)
+        for slot in child.slots:
+            self._rescue(slot)
         self._dismissed -= child.slot.leaves
         self._close(child)
-        worked = child.slot.taken[0] > 0
-        self._account_for(child, event.status)
+        worked = child.has_taken
+        detail = how_it_ended(child.pid, event.status)
+        for slot in child.slots:
+            self._account_for(child, slot, detail)
         if self._stopping:
             if not self._children:
                 self._all_gone.set()
             return
         if event.status and not worked and not child.killed:
             # One that cannot even start would be started again in a tight loop.
-            logger.error("a child did not start: %s", how_it_ended(child.pid, event.status))
+            logger.error("a child did not start: %s", detail)
             self._delayed += 1
             self._loop.call_later(_RESPAWN_DELAY, self._fill, 1)
         self._fill()
@@ -430,13 +519,12 @@ class PreforkPool(Pool):
     def _close(self, child: ChildHandle) -> None:
         self._loop.remove_reader(child.answers.fileno())
         child.close()
-        del self._children[child.slot.index]
+        del self._children[child.index]
 
-    def _account_for(self, child: ChildHandle, status: int) -> None:
-        """Tell what became of the jobs that a dead child had."""
-        detail = how_it_ended(child.pid, status)
-        running = child.slot.number
-        first, last = child.slot.taken
+    def _account_for(self, child: ChildHandle, slot: Slot, detail: str) -> None:
+        """Tell what became of the jobs that a lane of a dead child had."""
+        running = slot.number
+        first, last = slot.taken
         for number in range(first, last + 1) if first else ():
             job = self._forget(number)
             if job is None:
@@ -447,11 +535,11 @@ class PreforkPool(Pool):
                 self._events.lost(job, Loss.TIMED_OUT, detail)
             elif job.terminated:
                 self._events.lost(job, Loss.CRASHED, detail)
-            elif child.killed:  # killed for the task before: this one is not to blame
+            elif child.killed:  # killed for another task: this one is not to blame
                 self._events.lost(job, Loss.UNSTARTED, detail)
             else:
                 self._events.lost(job, Loss.CRASHED, detail)
-        child.slot.clear()
+        slot.clear()
 
     def _find_lost(self, suspects: set[int], missing: set[int]) -> None:
         """Give back jobs that the dead child took from the socket and never noted.
@@ -466,10 +554,11 @@ class PreforkPool(Pool):
         newest = 0
         for child in list(self._children.values()):
             self._read(child)
-            self._rescue(child)
-            first, last = child.slot.taken
-            newest = max(newest, last)
-            suspects.difference_update(range(first, last + 1))
+            for slot in child.slots:
+                self._rescue(slot)
+                first, last = slot.taken
+                newest = max(newest, last)
+                suspects.difference_update(range(first, last + 1))
         suspects &= self._jobs.keys()
         if not suspects:
             return
@@ -495,7 +584,8 @@ class PreforkPool(Pool):
             child.killed = True
             child.signal(signal.SIGKILL)
             self._read(child)
-            self._rescue(child)
+            for slot in child.slots:
+                self._rescue(slot)
         self._give_back(list(self._jobs), "the worker was stopped")
 
     async def stop(self) -> None:
