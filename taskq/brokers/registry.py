@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from taskq.brokers.base import Broker
 from taskq.exceptions import ImproperlyConfigured
-from taskq.stores.urls import REDIS_SCHEMES, driver, hide_password, scheme_of
+from taskq.stores.urls import AMQP_SCHEMES, REDIS_SCHEMES, driver, hide_password, scheme_of
 
 if TYPE_CHECKING:
     from taskq.settings import Settings
@@ -37,6 +37,8 @@ def make_broker(url: str, conf: Settings) -> Broker:
 
         options = conf.broker_transport_options
         return RedisBroker(address(url, conf, options, conf.broker_use_ssl))
+    if scheme in AMQP_SCHEMES:
+        return _amqp(url, conf, scheme)
     # importlib.metadata is slow to import, and only brokers of third parties need it.
     from importlib.metadata import entry_points
 
@@ -45,6 +47,23 @@ def make_broker(url: str, conf: Settings) -> Broker:
         return broker
     raise ImproperlyConfigured(
         f"broker_url={hide_password(url)!r}: there is no broker for {scheme}://. There are "
-        f"sqlite://, memory://, {', '.join(f'{name}://' for name in sorted(REDIS_SCHEMES))}, and "
+        f"sqlite://, memory://, "
+        f"{', '.join(f'{name}://' for name in sorted(REDIS_SCHEMES | AMQP_SCHEMES))}, and "
         f"others by installed packages (entry point {ENTRY_POINTS})"
     )
+
+
+def _amqp(url: str, conf: Settings, scheme: str) -> Broker:
+    """RabbitMQ, by the driver that the scheme names."""
+    from taskq.brokers.amqp import AmqpBroker
+    from taskq.brokers.amqp.address import address
+
+    where = address(url, conf)
+    if where.driver == "pika":
+        with driver(("pika",), "pika", scheme):
+            from taskq.brokers.amqp.pika import PikaInbox, PikaLink
+
+        return AmqpBroker(where, PikaLink, PikaInbox)
+    from taskq.brokers.amqp.pyamqp import PyAmqpInbox, PyAmqpLink
+
+    return AmqpBroker(where, PyAmqpLink, PyAmqpInbox)

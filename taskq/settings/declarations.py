@@ -50,11 +50,28 @@ class Declarations:
     broker_connection_timeout: Seconds = setting(
         4.0, "Seconds to wait for a connection to the broker.", minimum=0
     )
+    broker_heartbeat: Seconds = setting(
+        60.0,
+        "Seconds of silence, as AMQP counts them, after which a connection to RabbitMQ is given "
+        "up; 0 never does.",
+        minimum=0,
+    )
     broker_lease: Seconds = setting(
         30.0,
         "Seconds after which a message goes to another worker, if its own has fallen silent. A "
         "living worker renews it, however long the task runs.",
         minimum=1,
+    )
+    broker_login_method: str | None = setting(
+        None, "How to log in to RabbitMQ: PLAIN (None too), AMQPLAIN or EXTERNAL."
+    )
+    broker_native_delayed_delivery_queue_type: str = setting(
+        "quorum",
+        "Type of the queues in which delayed messages wait in RabbitMQ: quorum or classic. Celery "
+        "shares them, so both must say the same.",
+    )
+    broker_pool_limit: int = setting(
+        10, "Idle connections to RabbitMQ that a process keeps for publishing at most.", minimum=0
     )
     broker_transport_options: dict[str, Any] = setting(
         {}, "Options that only one kind of broker knows; its page lists them."
@@ -213,6 +230,11 @@ class Declarations:
     )
     task_default_queue: str = setting(
         "default", "Queue of tasks that no option or route sends elsewhere.", interop="celery"
+    )
+    task_default_queue_type: str = setting(
+        "classic",
+        "Type of queues in RabbitMQ that say nothing of it: classic, or quorum, which survives "
+        "the loss of a node.",
     )
     task_default_routing_key: str | None = setting(
         None, "Routing key of the default queue. None is the queue's name."

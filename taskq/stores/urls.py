@@ -14,6 +14,8 @@ REDIS_SCHEMES = frozenset(
     }
 )
 
+AMQP_SCHEMES = frozenset({"amqp", "amqps", "pyamqp", "pika", "pikas"})
+
 
 def scheme_of(url: str) -> str:
     """The part before ``://``.

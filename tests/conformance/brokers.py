@@ -16,7 +16,15 @@ from taskq.brokers.registry import make_broker
 from taskq.message import TaskMessage, new_id
 from taskq.routing import Exchange, Queue
 from taskq.settings import Settings
-from tests.conformance.places import cluster_url, one_slot_url, redis_url, sentinel_url, tls_url
+from tests.conformance.places import (
+    amqp_url,
+    cluster_url,
+    one_slot_url,
+    pika_url,
+    redis_url,
+    sentinel_url,
+    tls_url,
+)
 
 LONG = 60.0
 """Seconds of a lease that does not end during a test."""
@@ -38,6 +46,8 @@ class BrokerKind:
         slow: another way to run a server that is tested already; tested with the slow tests.
         many_processes: several processes can use it at a time.
         one_step: it settles into the result store of the same URL.
+        lacks: what of the contract it cannot keep, in words of the marker ``needs``; the
+            broker's page in the documentation says so as well.
     """
 
     name: str
@@ -47,6 +57,7 @@ class BrokerKind:
     many_processes: bool = True
     slow: bool = False
     one_step: bool = True
+    lacks: frozenset[str] = frozenset()
 
     def marks(self) -> list[pytest.MarkDecorator]:
         """How tests of it are marked."""
@@ -67,6 +78,16 @@ def _stop_polling_redis(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("taskq.brokers.redis.consumer._IDLE", 3600.0)
 
 
+_RABBITMQ: Any = {
+    "one_step": False,
+    "lacks": frozenset(
+        (
+            *("leases", "counts", "keys", "order", "pull", "unused", "no headers exchanges"),
+            *("pauses", "notices", "changes"),
+        )
+    ),
+}
+
 BROKERS = (
     BrokerKind("sqlite", _sqlite_url, _stop_polling_sqlite),
     BrokerKind("redis", redis_url, _stop_polling_redis),
@@ -74,6 +95,8 @@ BROKERS = (
     BrokerKind("redis-sentinel", sentinel_url, _stop_polling_redis, slow=True),
     BrokerKind("redis-cluster", cluster_url, _stop_polling_redis, one_step=False, slow=True),
     BrokerKind("redis-cluster-slot", one_slot_url, _stop_polling_redis, slow=True),
+    BrokerKind("amqp", amqp_url, **_RABBITMQ),
+    BrokerKind("pika", pika_url, **_RABBITMQ),
     BrokerKind("memory", lambda request: "memory://", survives_restart=False, many_processes=False),
 )
 
@@ -98,7 +121,9 @@ class Site:
     def __init__(self, url: str) -> None:
         self.url = url
         self.broker: Broker = make_broker(url, Settings())
-        self.backend: Backend = make_backend(url, Settings())
+        # RabbitMQ stores no results.
+        results = "memory://" if url.startswith(("amqp", "pika")) else url
+        self.backend: Backend = make_backend(results, Settings())
 
     def close(self) -> None:
         self.broker.close()

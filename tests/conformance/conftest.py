@@ -10,6 +10,21 @@ from taskq.brokers.base import Broker
 from tests.conformance.brokers import BrokerKind, Consumers, Site, params
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what a broker is known not to be able to do."""
+    left_out = [item for item in items if _is_beyond(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _is_beyond(item: pytest.Item) -> bool:
+    call = getattr(item, "callspec", None)
+    kind = call.params.get("kind") if call is not None else None
+    needs = {word for mark in item.iter_markers("needs") for word in mark.args}
+    return isinstance(kind, BrokerKind) and bool(needs & kind.lacks)
+
+
 @pytest.fixture(params=params())
 def kind(request: pytest.FixtureRequest) -> BrokerKind:
     """The broker under test."""

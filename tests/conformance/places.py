@@ -15,6 +15,17 @@ def redis_url(request: pytest.FixtureRequest) -> str:
     return server.url
 
 
+def amqp_url(request: pytest.FixtureRequest) -> str:
+    """A RabbitMQ, by py-amqp."""
+    host: VirtualHost = request.getfixturevalue("rabbitmq")
+    return host.url
+
+
+def pika_url(request: pytest.FixtureRequest) -> str:
+    """A RabbitMQ, by pika."""
+    return amqp_url(request).replace("amqp://", "pika://", 1)
+
+
 def tls_url(request: pytest.FixtureRequest) -> str:
     """A Redis by TLS, with user and password."""
     server: RedisServer = request.getfixturevalue("tls_redis")

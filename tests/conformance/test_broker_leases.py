@@ -31,6 +31,7 @@ from tests.conformance.brokers import (
 # The lease
 
 
+@pytest.mark.needs("leases")
 async def test_a_lease_that_ends_means_another_delivery(site: Site, consumer: Consumers) -> None:
     first, second = await consumer("q", lease=SHORT), await consumer("q")
     site.publish(message(7))
@@ -44,6 +45,7 @@ async def test_a_lease_that_ends_means_another_delivery(site: Site, consumer: Co
     assert site.broker.depth("q") == QueueDepth(leased=1)
 
 
+@pytest.mark.needs("leases")
 async def test_a_consumer_gets_back_what_it_has_lost_itself(
     site: Site, consumer: Consumers
 ) -> None:
@@ -52,6 +54,7 @@ async def test_a_consumer_gets_back_what_it_has_lost_itself(
     assert [(await take_one(receiver)).deliveries for _ in range(3)] == [1, 2, 3]
 
 
+@pytest.mark.needs("leases")
 async def test_a_message_whose_lease_has_ended_is_before_later_ones(
     site: Site, consumer: Consumers
 ) -> None:
@@ -62,6 +65,7 @@ async def test_a_message_whose_lease_has_ended_is_before_later_ones(
     assert numbers(await take(await consumer("q"), 4)) == [0, 1, 2, 3]
 
 
+@pytest.mark.needs("leases")
 async def test_extending_keeps_a_lease(site: Site, consumer: Consumers) -> None:
     first, second = await consumer("q", lease=3 * SHORT), await consumer("q")
     site.publish_numbers(range(3))
@@ -78,6 +82,7 @@ async def test_extending_keeps_a_lease(site: Site, consumer: Consumers) -> None:
     await nothing_but(second, site)
 
 
+@pytest.mark.needs("leases")
 async def test_extending_tells_what_is_lost(site: Site, consumer: Consumers) -> None:
     first, second = await consumer("q", lease=SHORT), await consumer("q")
     mine, theirs = await lose_lease(site, first, second)
@@ -89,6 +94,7 @@ async def test_extending_tells_what_is_lost(site: Site, consumer: Consumers) -> 
     assert await first.extend([]) == []
 
 
+@pytest.mark.needs("leases")
 async def test_extending_thousands(site: Site, consumer: Consumers) -> None:
     receiver = await consumer("q")
     site.publish_numbers(range(2500))
@@ -100,6 +106,7 @@ async def test_extending_thousands(site: Site, consumer: Consumers) -> None:
 # The gate
 
 
+@pytest.mark.needs("leases")
 async def test_the_first_settlement_wins_even_if_its_lease_is_lost(
     site: Site, consumer: Consumers
 ) -> None:
@@ -110,6 +117,7 @@ async def test_the_first_settlement_wins_even_if_its_lease_is_lost(
     await _counted_once(site, second, mine, b"first")
 
 
+@pytest.mark.needs("leases")
 async def test_a_late_settlement_writes_nothing(site: Site, consumer: Consumers) -> None:
     first, second = await consumer("q", lease=SHORT), await consumer("q")
     mine, theirs = await lose_lease(site, first, second)
@@ -133,6 +141,7 @@ async def _counted_once(site: Site, receiver: Consumer, delivery: Delivery, payl
     await nothing_but(receiver, site)
 
 
+@pytest.mark.needs("leases")
 async def test_settling_what_waits_again(site: Site, consumer: Consumers) -> None:
     first, second = await consumer("q", lease=SHORT), await consumer("q")
     mine, _ = await lose_lease(site, first, second)
@@ -142,6 +151,7 @@ async def test_settling_what_waits_again(site: Site, consumer: Consumers) -> Non
     await _counted_once(site, await consumer("q"), mine, b"first")
 
 
+@pytest.mark.needs("leases")
 async def test_a_late_requeue_does_not_disturb(site: Site, consumer: Consumers) -> None:
     first, second = await consumer("q", lease=SHORT), await consumer("q")
     mine, theirs = await lose_lease(site, first, second)
@@ -153,6 +163,7 @@ async def test_a_late_requeue_does_not_disturb(site: Site, consumer: Consumers) 
     assert (again.deliveries, again.crashes) == (3, 0)
 
 
+@pytest.mark.needs("leases")
 @pytest.mark.parametrize("first_wins", [True, False])
 async def test_only_one_dead_letter(site: Site, consumer: Consumers, first_wins: bool) -> None:
     first, second = await consumer("q", lease=SHORT), await consumer("q")
@@ -179,6 +190,7 @@ async def test_the_first_of_one_batch_wins(site: Site, consumer: Consumers) -> N
 # Closing
 
 
+@pytest.mark.needs("unused")
 async def test_closing_gives_back_what_is_unsettled(site: Site, consumer: Consumers) -> None:
     first, second = await consumer("q"), await consumer("q")
     site.publish_numbers(range(5))
@@ -191,6 +203,7 @@ async def test_closing_gives_back_what_is_unsettled(site: Site, consumer: Consum
     assert [delivery.deliveries for delivery in found] == [1, 1, 1, 1]
 
 
+@pytest.mark.needs("order")
 async def test_what_is_given_back_is_first_again(site: Site, consumer: Consumers) -> None:
     first = await consumer("q")
     site.publish(message(0), message(1), message(2, priority=9))
@@ -201,6 +214,7 @@ async def test_what_is_given_back_is_first_again(site: Site, consumer: Consumers
     assert numbers(found) == [2, 3, 0, 1, 4]
 
 
+@pytest.mark.needs("leases")
 async def test_closing_does_not_take_from_others(site: Site, consumer: Consumers) -> None:
     first, second = await consumer("q", lease=SHORT), await consumer("q")
     _, theirs = await lose_lease(site, first, second)

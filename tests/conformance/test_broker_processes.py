@@ -65,6 +65,7 @@ def receive_all(site: Site, count: int, lease: float = LONG) -> list[int]:
 # After a restart
 
 
+@pytest.mark.needs("counts")
 @having("survives_restart")
 async def test_everything_outlives_the_processes(
     kind: BrokerKind, site: Site, consumer: Consumers, request: pytest.FixtureRequest
@@ -92,6 +93,7 @@ async def test_everything_outlives_the_processes(
     again.close()
 
 
+@pytest.mark.needs("leases")
 @having("survives_restart")
 async def test_a_lease_outlives_its_holder_for_as_long_as_it_lasts(
     kind: BrokerKind, site: Site, consumer: Consumers, request: pytest.FixtureRequest

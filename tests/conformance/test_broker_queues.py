@@ -43,6 +43,7 @@ def test_a_queue_that_is_not_there(broker: Broker) -> None:
     assert broker.queues() == []
 
 
+@pytest.mark.needs("counts")
 async def test_depth(site: Site, consumer: Consumers) -> None:
     later = time.time() + 100
     receiver = await consumer("q")
@@ -56,6 +57,7 @@ async def test_depth(site: Site, consumer: Consumers) -> None:
     assert site.broker.depth("q") == QueueDepth(ready=2, leased=0, delayed=3, dead=1)
 
 
+@pytest.mark.needs("counts")
 def test_browsing_shows_the_next_first(broker: Broker) -> None:
     now = time.time()
     broker.publish(
@@ -73,6 +75,7 @@ def test_browsing_shows_the_next_first(broker: Broker) -> None:
     assert numbers(broker.browse("q", 2)) == [0, 1]
 
 
+@pytest.mark.needs("counts")
 async def test_browsing_takes_nothing(site: Site, consumer: Consumers) -> None:
     sent = message(1)
     site.publish(sent, message(2))
@@ -83,6 +86,7 @@ async def test_browsing_takes_nothing(site: Site, consumer: Consumers) -> None:
     assert numbers(site.broker.browse("q", 10)) == [2]  # what is leased does not wait
 
 
+@pytest.mark.needs("counts")
 async def test_purging_deletes_what_waits(site: Site, consumer: Consumers) -> None:
     receiver = await consumer("q")
     site.publish_numbers(range(3))
@@ -150,6 +154,7 @@ def test_several_bindings_deliver_once(broker: Broker) -> None:
     assert numbers(broker.browse("q", 10)) == [1, 2, 3, 4]
 
 
+@pytest.mark.needs("keys")
 def test_a_key_counts_once_for_all_queues_of_an_exchange(broker: Broker) -> None:
     broker.declare([bound(name, "news", "fanout", name) for name in "ab"])
     for n in range(2):
@@ -170,6 +175,7 @@ def test_unroutable(broker: Broker, key: str) -> None:
     assert broker.browse("q", 10) == []
 
 
+@pytest.mark.needs("no headers exchanges")
 def test_headers_exchanges_are_refused_where_there_are_none(broker: Broker) -> None:
     broker.declare([bound("q", "matching", "headers", "")])
     with pytest.raises(ImproperlyConfigured, match="'headers'"):
@@ -229,6 +235,7 @@ async def test_sending_dead_letters_back(site: Site, consumer: Consumers) -> Non
     assert (letter.reason, letter.deliveries, letter.crashes) == ("again", 1, 0)
 
 
+@pytest.mark.needs("pull")
 async def test_sending_back_wakes_consumers(site: Site, consumer: Consumers) -> None:
     (letter,) = await bury(site, consumer, 1)
     assert site.broker.retry_dead([letter.id]) == 1

@@ -72,6 +72,7 @@ async def test_follow_ups_are_published(site: Site, consumer: Consumers) -> None
     assert numbers(site.broker.browse("topical", 10)) == [3]
 
 
+@pytest.mark.needs("keys")
 async def test_a_step_sent_by_two_executions_counts_once(site: Site, consumer: Consumers) -> None:
     receiver = await consumer("q", "next")
     site.publish(message(1), message(2))
@@ -94,6 +95,7 @@ async def test_an_idle_consumer_is_woken_by_follow_ups(
     assert number(await waiting) == 2
 
 
+@pytest.mark.needs("counts")
 async def test_nothing_is_written_if_a_part_cannot_be(site: Site, consumer: Consumers) -> None:
     receiver = await consumer("q", "next")
     site.publish_numbers(range(4))
@@ -141,6 +143,7 @@ async def test_crashes_are_counted(site: Site, consumer: Consumers) -> None:
     assert counts == [(1, 0), (2, 1), (3, 2)]
 
 
+@pytest.mark.needs("unused")
 async def test_unused_deliveries_are_not_counted(site: Site, consumer: Consumers) -> None:
     receiver = await consumer("q")
     site.publish(message(1))
@@ -150,6 +153,7 @@ async def test_unused_deliveries_are_not_counted(site: Site, consumer: Consumers
         await receiver.settle([requeue(delivery, unused=True)])
 
 
+@pytest.mark.needs("counts")
 async def test_requeued_with_a_delay(site: Site, consumer: Consumers) -> None:
     receiver = await consumer("q")
     site.publish(message(1))
@@ -161,6 +165,7 @@ async def test_requeued_with_a_delay(site: Site, consumer: Consumers) -> None:
     assert time.time() >= due
 
 
+@pytest.mark.needs("order")
 async def test_requeued_goes_before_what_came_later(site: Site, consumer: Consumers) -> None:
     receiver = await consumer("q")
     site.publish_numbers(range(2))

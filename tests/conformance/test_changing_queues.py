@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from taskq.brokers.base import QueueDepth
 from taskq.routing import Broadcast, Queue
 from tests.conformance.brokers import (
@@ -18,6 +20,8 @@ from tests.conformance.brokers import (
     take,
     take_one,
 )
+
+pytestmark = pytest.mark.needs("changes")
 
 
 def declared(site: Site, *names: str) -> list[Queue]:

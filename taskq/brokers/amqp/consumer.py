@@ -1,0 +1,386 @@
+"""The worker's side of the AMQP broker: receive, settle, and be there when messages come again.
+
+RabbitMQ leases a message to a channel: it is ours while the connection stands, and goes to
+others when that is lost.  So there is nothing to extend, and what was lost shows by its channel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from taskq.brokers.amqp import topology
+from taskq.brokers.amqp.links import ChannelError, Inbox
+from taskq.brokers.amqp.open_tags import OpenTags
+from taskq.brokers.amqp.revocations import RevocationReader
+from taskq.brokers.amqp.wire import (
+    COUNT,
+    CRASHES,
+    DELIVERIES,
+    DUE,
+    Arrival,
+    Parcel,
+    again,
+    crashes,
+    deliveries,
+    to_message,
+    waits,
+)
+from taskq.brokers.base import Consumer, Delivery, Fate, Settlement
+from taskq.exceptions import DecodeError, OperationalError
+from taskq.message import MAX_PRIORITY, TaskMessage, pack
+from taskq.routing import Broadcast, Queue
+
+if TYPE_CHECKING:
+    from taskq.brokers.amqp.broker import AmqpBroker
+
+logger = logging.getLogger("taskq.worker")
+
+_PREFETCH = 2048
+"""Messages of one queue that are asked for at most, but for the last step."""
+_GROWTH = 3
+_HOLD = 2.0
+"""Seconds for which a message that must wait is held here; longer ones wait in the broker."""
+
+
+class _Tag:
+    """What a delivery is acknowledged by."""
+
+    __slots__ = ("arrival", "channel", "number")
+
+    def __init__(self, channel: int, arrival: Arrival) -> None:
+        self.channel = channel
+        self.number = arrival.tag
+        self.arrival = arrival
+
+
+class _Move(msgspec.Struct):
+    """A message that goes somewhere else, as a copy, and is acknowledged when that is there."""
+
+    arrival: Arrival
+    copy: Parcel
+    due: float | None = None
+
+
+class AmqpConsumer(Consumer):
+    """Consumes queues of RabbitMQ.
+
+    Args:
+        broker: whose queues.
+        queues: what to consume.
+    """
+
+    def __init__(self, broker: AmqpBroker, queues: Sequence[Queue]) -> None:
+        self._broker = broker
+        self._queues = list(queues)
+        self._inbox: Inbox | None = None
+        self._connecting = asyncio.Lock()
+        self._channel = 0
+        """Counts the channels: what came on an older one is not ours any more."""
+        self._open = OpenTags()
+        self._ready: list[deque[Delivery]] = [deque() for _ in range(MAX_PRIORITY + 1)]
+        self._held: list[tuple[float, int, Delivery]] = []
+        self._moves: list[_Move] = []
+        self._order = itertools.count()
+        self._source = {
+            name: queue.name for queue in self._queues for name in broker.names(queue.name)
+        }
+        self._out = dict.fromkeys(self._source, 0)
+        """How many deliveries of each queue the worker has, or wait here for their time."""
+        self._prefetch: dict[str, list[int]] = {name: [] for name in self._source}
+        """What each of our consumers of a queue may have open."""
+        self._reader = RevocationReader(broker)
+
+    # The connection
+
+    async def _connect(self) -> Inbox:
+        """The connection; a new one, if the last was lost.
+
+        Raises:
+            OperationalError: there is none.
+        """
+        async with self._connecting:
+            inbox = self._inbox
+            if inbox is None:
+                return await self._open_inbox()
+            if inbox.lost is None:
+                return inbox
+            self._forget()
+            await inbox.close()
+            raise OperationalError(f"the connection to RabbitMQ was lost: {inbox.lost}")
+
+    async def _open_inbox(self) -> Inbox:
+        inbox, broker = self._broker.inbox(), self._broker
+        try:
+            await inbox.open()
+            await asyncio.to_thread(broker.declare, self._queues)
+            for queue in self._queues:
+                if queue.exclusive:
+                    await inbox.run(topology.declaring(queue, broker.address))
+        except ChannelError as exc:
+            await inbox.close()
+            raise OperationalError(f"RabbitMQ refuses a queue: {exc.text}") from exc
+        except BaseException:
+            await inbox.close()
+            raise
+        self._channel += 1
+        self._inbox = inbox
+        return inbox
+
+    def _forget(self) -> None:
+        """What came on a channel that is lost comes again."""
+        self._inbox = None
+        self._channel += 1
+        self._open = OpenTags()
+        self._held.clear()
+        self._moves.clear()
+        for name in self._source:
+            self._out[name], self._prefetch[name] = 0, []
+        for row in self._ready:
+            row.clear()
+
+    async def _ask_for(self, inbox: Inbox, limit: int) -> None:
+        """Have so many more sent, shared by the queues.
+
+        A consumer's prefetch cannot be changed.  So another consumer is added when more is
+        wanted, in large steps, and the last one is cancelled when much less is.
+        """
+        share = max(1, math.ceil(limit / len(self._source)))
+        for name, source in self._source.items():
+            steps, want = self._prefetch[name], min(self._out[name] + share, _PREFETCH)
+            if name in inbox.cancelled:
+                logger.warning("queue %s is not there any more, and is declared again", name)
+                inbox.cancelled.discard(name)
+                steps.clear()
+                await asyncio.to_thread(self._broker.declare, [self._broker.queue(source)])
+            have = sum(steps)
+            if have < want:
+                more = max(want - have, _GROWTH * have)
+                arguments = dict(self._broker.queue(source).consumer_arguments or {})
+                await inbox.consume(name, len(steps), more, arguments)
+                steps.append(more)
+            elif len(steps) > 1 and want * 4 * _GROWTH < have:
+                await inbox.cancel(name, len(steps) - 1)
+                steps.pop()
+
+    # Receiving
+
+    async def receive(self, limit: int) -> list[Delivery]:
+        while True:
+            inbox = await self._connect()
+            try:
+                await self._ask_for(inbox, limit)
+            except ChannelError as exc:
+                raise OperationalError(f"RabbitMQ refuses to be consumed: {exc.text}") from exc
+            inbox.news.clear()
+            arrivals, inbox.arrivals[:] = inbox.arrivals[:], []
+            now = time.time()
+            for arrival in arrivals:
+                self._open.add(arrival.tag)
+                self._sort(arrival, now)
+            while self._held and self._held[0][0] <= now:
+                delivery = heapq.heappop(self._held)[2]
+                self._out[delivery.tag.arrival.queue] -= 1
+                self._line_up(delivery)
+            if self._moves:
+                await self._move()
+            if found := self._take(limit):
+                return found
+            if inbox.lost is None:
+                await self._wait(inbox)
+
+    def _sort(self, arrival: Arrival, now: float) -> None:
+        """Put a message where it belongs: it is ready, must wait, or goes somewhere else."""
+        parcel, source = arrival.parcel, self._source[arrival.queue]
+        headers = parcel.headers
+        if arrival.redelivered and COUNT not in headers:
+            # A classic queue says only that it was delivered before: a copy says how often.
+            marks = {
+                DELIVERIES: deliveries(arrival) - 1,
+                CRASHES: crashes(arrival),
+                DUE: headers.get(DUE),
+            }
+            self._moves.append(_Move(arrival, again(parcel, source, marks)))
+            return
+        wait = waits(parcel, now) if headers.get("eta") or DUE in headers else 0.0
+        if wait > _HOLD:  # Celery publishes such messages to classic queues, and holds them itself
+            marks = {name: headers.get(name) for name in (DELIVERIES, CRASHES, DUE)}
+            self._moves.append(_Move(arrival, again(parcel, source, marks), now + wait))
+            return
+        try:
+            delivery = self._delivery(arrival, source)
+        except DecodeError as exc:
+            self._moves.append(_Move(arrival, self._broker.dead.parcel(arrival, source, str(exc))))
+            return
+        if wait:
+            heapq.heappush(self._held, (now + wait, next(self._order), delivery))
+            self._out[arrival.queue] += 1
+        else:
+            self._line_up(delivery)
+
+    def _delivery(self, arrival: Arrival, source: str) -> Delivery:
+        parcel = arrival.parcel
+        if not parcel.exchange or parcel.exchange.startswith(topology.DELAYED):
+            parcel.exchange, parcel.routing_key = "", source
+        message = to_message(parcel)
+        return Delivery(
+            message,
+            pack(message),
+            source,
+            _Tag(self._channel, arrival),
+            deliveries(arrival),
+            crashes(arrival),
+        )
+
+    def _line_up(self, delivery: Delivery) -> None:
+        self._ready[delivery.message.priority].append(delivery)
+
+    async def _move(self) -> None:
+        """Publish the copies of what goes somewhere else, and acknowledge it."""
+        moves, channel = self._moves[:], self._channel
+        await self._send([move.copy for move in moves], [move.due for move in moves])
+        del self._moves[: len(moves)]
+        self._acknowledge([_Tag(channel, move.arrival) for move in moves], taken=False)
+
+    def _take(self, limit: int) -> list[Delivery]:
+        found: list[Delivery] = []
+        for row in reversed(self._ready):
+            while row and len(found) < limit:
+                found.append(row.popleft())
+        for delivery in found:
+            self._out[delivery.tag.arrival.queue] += 1
+        return found
+
+    async def _wait(self, inbox: Inbox) -> None:
+        """Until something comes, or what is held here is due."""
+        pause = max(0.0, self._held[0][0] - time.time()) if self._held else None
+        try:
+            async with asyncio.timeout(pause):
+                await inbox.news.wait()
+        except TimeoutError:
+            pass
+
+    # Settling
+
+    async def settle(self, batch: Sequence[Settlement]) -> None:
+        follow_ups: list[TaskMessage] = []
+        copies: list[Parcel] = []
+        due: list[float | None] = []
+        done: list[_Tag] = []
+        back: list[_Tag] = []
+        for s in self._ours(batch):
+            tag = s.delivery.tag
+            if s.acknowledged:
+                follow_ups += s.follow_ups
+            elif s.fate is not Fate.REQUEUE:
+                done.append(tag)
+                follow_ups += s.follow_ups
+                if s.fate is Fate.DEAD:
+                    copies.append(self._dead(s))
+                    due.append(None)
+            elif s.unused and not s.delay and not s.crashed:
+                back.append(tag)
+            else:
+                done.append(tag)
+                copies.append(self._counted(s))
+                due.append(time.time() + s.delay if s.delay else None)
+        if follow_ups:
+            await self._broker.apublish(follow_ups)
+        if copies:
+            await self._send(copies, due)
+        self._acknowledge(done)
+        self._give_back(back)
+
+    def _ours(self, batch: Sequence[Settlement]) -> Iterator[Settlement]:
+        """Those that count: acknowledged before, or the first to end what is ours still.
+
+        What came on a channel that is lost comes again, here or elsewhere.
+        """
+        ended: set[int] = set()
+        for s in batch:
+            tag = s.delivery.tag
+            if s.acknowledged:
+                yield s
+            elif self._is_open(tag) and tag.number not in ended:
+                ended.add(tag.number)
+                yield s
+
+    def _is_open(self, tag: _Tag) -> bool:
+        return tag.channel == self._channel and tag.number in self._open
+
+    def _counted(self, s: Settlement) -> Parcel:
+        """The copy of a message that is given back, with its counters."""
+        delivery = s.delivery
+        marks = {
+            DELIVERIES: delivery.deliveries - s.unused,
+            CRASHES: delivery.crashes + s.crashed,
+            DUE: repr(time.time() + s.delay) if s.delay else None,
+        }
+        return again(delivery.tag.arrival.parcel, delivery.queue, marks)
+
+    def _dead(self, s: Settlement) -> Parcel:
+        arrival = s.delivery.tag.arrival
+        return self._broker.dead.parcel(arrival, s.delivery.queue, s.reason, s.crashed)
+
+    async def _send(self, copies: Sequence[Parcel], due: Sequence[float | None]) -> None:
+        """Publish; dead letters may need a queue first."""
+        queues = {copy.routing_key for copy in copies if copy.exchange == topology.DEAD_EXCHANGE}
+        for queue in queues:
+            await asyncio.to_thread(self._broker.dead.prepare, queue)
+        await self._broker.asend(copies, due)
+
+    def _acknowledge(self, tags: Sequence[_Tag], taken: bool = True) -> None:
+        inbox = self._inbox
+        ours = [tag for tag in tags if self._is_open(tag)]
+        if not ours or inbox is None:
+            return
+        up_to, others = self._open.finish([tag.number for tag in ours])
+        if up_to:
+            inbox.ack(up_to, True)
+        for number in others:
+            inbox.ack(number, False)
+        if taken:
+            for tag in ours:
+                self._out[tag.arrival.queue] -= 1
+
+    def _give_back(self, tags: Sequence[_Tag]) -> None:
+        inbox = self._inbox
+        # The last one first: each goes back to the front of its queue.
+        for tag in reversed(tags):
+            if inbox is not None and tag.channel == self._channel and self._open.drop(tag.number):
+                inbox.nack(tag.number)
+                self._out[tag.arrival.queue] -= 1
+
+    async def extend(self, deliveries: Collection[Delivery]) -> list[Delivery]:
+        lost = self._inbox is None or self._inbox.lost is not None
+        return [d for d in deliveries if lost or d.tag.channel != self._channel]
+
+    # Revoked tasks
+
+    async def revocations(self) -> dict[str, str]:
+        return await self._reader.news()
+
+    # The end
+
+    async def close(self) -> None:
+        await self._reader.close()
+        inbox, self._inbox = self._inbox, None
+        if inbox is not None:
+            await inbox.close()
+        passing = [queue.name for queue in self._queues if isinstance(queue, Broadcast)]
+        if passing:
+            await asyncio.to_thread(self._delete, passing)
+
+    def _delete(self, queues: Sequence[str]) -> None:
+        with self._broker.link() as link:
+            for queue in queues:
+                link.delete(queue)

@@ -1,0 +1,137 @@
+"""Dead letters: a queue beside each queue, where what nobody could finish lies with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from taskq.brokers.amqp import topology
+from taskq.brokers.amqp.links import Link
+from taskq.brokers.amqp.wire import (
+    DEAD,
+    Arrival,
+    Parcel,
+    again,
+    crashes,
+    dead_mark,
+    deliveries,
+    to_message,
+)
+from taskq.brokers.base import DeadLetter
+from taskq.exceptions import DecodeError
+from taskq.message import new_id, pack
+
+if TYPE_CHECKING:
+    from taskq.brokers.amqp.broker import AmqpBroker
+
+
+class DeadLetters:
+    """Reads, sends back and deletes dead letters.
+
+    Args:
+        broker: whose.
+    """
+
+    def __init__(self, broker: AmqpBroker) -> None:
+        self._broker = broker
+
+    def parcel(self, arrival: Arrival, queue: str, reason: str, crashed: bool = False) -> Parcel:
+        """The copy of a message that is published to the dead letters."""
+        mark = dead_mark(
+            queue, reason, new_id(), deliveries(arrival), crashes(arrival) + int(crashed)
+        )
+        copy = again(arrival.parcel, queue, {DEAD: mark})
+        return msgspec.structs.replace(copy, exchange=topology.DEAD_EXCHANGE, expiration=None)
+
+    def prepare(self, queue: str) -> None:
+        """Make sure that a queue's dead letters have a place."""
+        broker = self._broker
+
+        def declare() -> None:
+            with broker.link() as link:
+                for step in topology.declaring_dead(queue, broker.address):
+                    broker.run(link, step)
+
+        broker.once(f"dead {queue}", declare)
+
+    def read(self, queue: str | None, limit: int) -> list[DeadLetter]:
+        """The newest first; all of a queue are fetched for it, and go back."""
+        found: list[DeadLetter] = []
+        for name in self._names(queue):
+            with self._broker.looking(topology.dead_queue(name)) as link:
+                found += [_letter(arrival, name) for arrival in _all(link, name)]
+        found.sort(key=lambda letter: letter.died, reverse=True)
+        return found[:limit]
+
+    def _names(self, queue: str | None) -> list[str]:
+        broker = self._broker
+        names = list(broker.known()) if queue is None else [queue]
+        return [name for name in names if broker.size(topology.dead_queue(name))]
+
+    def retry(self, ids: Sequence[str]) -> int:
+        """Send letters back to their queues."""
+
+        def act(link: Link, arrival: Arrival, queue: str) -> None:
+            copy = again(arrival.parcel, queue, {})
+            copy.headers.pop(DEAD, None)
+            self._broker.send([copy])
+
+        return self._take(set(ids), act)
+
+    def purge(self, ids: Sequence[str] | None) -> int:
+        """Delete letters: these, or all."""
+        if ids is not None:
+            return self._take(set(ids), lambda *_: None)
+        count = 0
+        for name in self._names(None):
+            with self._broker.link() as link:
+                count += link.purge(topology.dead_queue(name))
+        return count
+
+    def _take(self, ids: set[str], act: Callable[[Link, Arrival, str], None]) -> int:
+        """Do something with these letters, and take them out; the others stay as they are."""
+        count = 0
+        for name in self._names(None) if ids else ():
+            with self._broker.looking(topology.dead_queue(name)) as link:
+                for arrival in list(_all(link, name)):
+                    if _mark(arrival).get("id") in ids:
+                        act(link, arrival, name)
+                        link.ack(arrival.tag)
+                        count += 1
+        return count
+
+
+def _all(link: Link, queue: str) -> Iterator[Arrival]:
+    name = topology.dead_queue(queue)
+    for _ in range(link.size(name)):
+        arrival = link.get(name)
+        if arrival is None:
+            return
+        yield arrival
+
+
+def _mark(arrival: Arrival) -> dict[str, Any]:
+    mark = arrival.parcel.headers.get(DEAD)
+    return mark if isinstance(mark, dict) else {}
+
+
+def _letter(arrival: Arrival, queue: str) -> DeadLetter:
+    mark, parcel = _mark(arrival), arrival.parcel
+    # It was published straight to its queue, as far as anybody can tell by now.
+    plain = msgspec.structs.replace(parcel, exchange="", routing_key=queue)
+    try:
+        message = to_message(plain)
+    except DecodeError:
+        message = None
+    return DeadLetter(
+        str(mark.get("id", "")),
+        str(mark.get("queue", queue)),
+        str(mark.get("reason", "dead-lettered by RabbitMQ")),
+        float(mark.get("died", 0.0)),
+        int(mark.get("deliveries", 1)),
+        int(mark.get("crashes", 0)),
+        message,
+        pack(message) if message is not None else parcel.body,
+    )

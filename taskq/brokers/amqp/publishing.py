@@ -1,0 +1,168 @@
+"""Publishing: where a message goes, and what becomes of an attempt that failed halfway."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import msgspec
+
+from taskq.brokers.amqp import topology
+from taskq.brokers.amqp.links import ChannelError, Link, Refusal, Unconfirmed
+from taskq.brokers.amqp.wire import Parcel
+from taskq.exceptions import OperationalError, QueueNotFound
+
+_UNSURE = 1000
+"""Failed attempts that are remembered at most."""
+
+
+class Links:
+    """The connections of one process for publishing and declaring; any thread may take one.
+
+    Args:
+        make: makes a link that is not open yet.
+        keep: how many are kept while they are not in use.
+    """
+
+    def __init__(self, make: Callable[[], Link], keep: int) -> None:
+        self._make = make
+        self._keep = keep
+        self._free: list[Link] = []
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def link(self) -> Iterator[Link]:
+        """A link for the length of the block.
+
+        Raises:
+            OperationalError: the broker cannot be reached.
+        """
+        link = self._take()
+        try:
+            if not link.alive:
+                link.open()
+            yield link
+        finally:
+            self._put(link)
+
+    def _take(self) -> Link:
+        with self._lock:
+            if self._pid != os.getpid():  # what the parent has is the parent's
+                self._free, self._pid = [], os.getpid()
+            while self._free:
+                link = self._free.pop()
+                if link.alive:
+                    return link
+        return self._make()
+
+    def _put(self, link: Link) -> None:
+        with self._lock:
+            if link.alive and len(self._free) < self._keep and self._pid == os.getpid():
+                self._free.append(link)
+                return
+        link.close()
+
+    def close(self) -> None:
+        """Let go of all that are not in use."""
+        with self._lock:
+            free, self._free = self._free, []
+        if self._pid == os.getpid():
+            for link in free:
+                link.close()
+
+
+class Attempts:
+    """Which messages of an attempt that failed have been confirmed: the next leaves them out."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, ...], set[int]] = OrderedDict()
+
+    def confirmed(self, parcels: Sequence[Parcel]) -> set[int]:
+        """Places of those that need not be published any more."""
+        return self._known.get(_identity(parcels), set()) if self._known else set()
+
+    def failed(self, parcels: Sequence[Parcel], confirmed: set[int]) -> None:
+        """An attempt failed, with these confirmed."""
+        key = _identity(parcels)
+        self._known[key] = self._known.get(key, set()) | confirmed
+        self._known.move_to_end(key)
+        while len(self._known) > _UNSURE:
+            self._known.popitem(last=False)
+
+    def done(self, parcels: Sequence[Parcel]) -> None:
+        """All of it has been confirmed."""
+        if self._known:
+            self._known.pop(_identity(parcels), None)
+
+
+def _identity(parcels: Sequence[Parcel]) -> tuple[str, ...]:
+    """What is the same when the same messages are published again."""
+    ends = parcels[0], parcels[-1]
+    return (
+        str(len(parcels)),
+        *(f"{p.message_id}/{p.headers.get('retries')}/{p.routing_key}" for p in ends),
+    )
+
+
+def delayed(parcel: Parcel, due: float) -> tuple[Parcel, bool]:
+    """The parcel as it is published when it must wait, and whether the broker lets it wait.
+
+    Whole seconds are spent in the broker, and the rest with the worker that gets it.
+    """
+    seconds = math.floor(due - time.time())
+    if seconds < 1:
+        return parcel, False
+    key = topology.delayed_key(seconds, parcel.routing_key)
+    return (
+        msgspec.structs.replace(parcel, exchange=topology.DELAY_EXCHANGE, routing_key=key),
+        True,
+    )
+
+
+def publish(link: Link, parcels: Sequence[Parcel], attempts: Attempts) -> None:
+    """Publish, leaving out what an earlier attempt has brought there.
+
+    Raises:
+        QueueNotFound: no queue is bound for one of them.
+        OperationalError: the broker refuses one, or cannot be reached.
+    """
+    known = attempts.confirmed(parcels)
+    places = [place for place in range(len(parcels)) if place not in known]
+    try:
+        refusals = link.publish([parcels[place] for place in places])
+    except Unconfirmed as exc:
+        attempts.failed(parcels, {places[place] for place in exc.confirmed})
+        for refusal in exc.refusals:
+            if refusal.unroutable:
+                raise _refused(parcels[places[refusal.place]], refusal) from exc
+        raise
+    if refusals:
+        attempts.failed(parcels, {places[place] for place in link.confirms.confirmed})
+        raise _refused(parcels[places[refusals[0].place]], refusals[0])
+    attempts.done(parcels)
+
+
+def _refused(parcel: Parcel, refusal: Refusal) -> Exception:
+    key = topology.undelayed_key(parcel.routing_key)
+    if refusal.unroutable:
+        return QueueNotFound(
+            f"no queue is bound to the exchange {parcel.exchange!r} for the routing key {key!r}"
+        )
+    return OperationalError(
+        f"RabbitMQ refused a message to {key!r}: {refusal.text}; make room there, or try again "
+        "later"
+    )
+
+
+def missing_exchange(exc: ChannelError, exchange: str, routing_key: str) -> QueueNotFound:
+    """The error for an exchange that is not there."""
+    return QueueNotFound(
+        f"no queue is bound to the exchange {exchange!r} for the routing key {routing_key!r}: "
+        f"there is no such exchange ({exc.text})"
+    )
