@@ -6,7 +6,13 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.servers import MemcachedServer, RedisCluster, RedisSentinel, RedisServer
+from tests.servers import (
+    MemcachedServer,
+    RedisCluster,
+    RedisSentinel,
+    RedisServer,
+    VirtualHost,
+)
 
 
 def redis_url(request: pytest.FixtureRequest) -> str:
