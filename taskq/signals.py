@@ -237,6 +237,8 @@ after_setup_logger = Signal("after_setup_logger")
 after_setup_task_logger = Signal("after_setup_task_logger")
 #: (none). Sender: the beat service.
 beat_init = Signal("beat_init")
+#: (none). Sender: the beat service, which runs within a worker.
+beat_embedded_init = Signal("beat_embedded_init")
 #: app, options
 user_preload_options = Signal("user_preload_options")
 

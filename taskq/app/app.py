@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Unpack
 
 from taskq import context, signals
+from taskq.app.periodic import Periodic
 from taskq.app.tasks import AnyTask, TaskMaker
 from taskq.backends.registry import make_backend
 from taskq.brokers.registry import make_broker
@@ -28,13 +29,14 @@ from taskq.settings import Settings
 
 if TYPE_CHECKING:
     from taskq.backends.base import Backend
+    from taskq.beat.service import Beat
     from taskq.brokers.base import Broker
     from taskq.worker.service import Worker
 
 AnyResult = AsyncResult[Any]
 
 
-class TaskQ(TaskMaker):
+class TaskQ(TaskMaker, Periodic):
     """A task queue application.
 
     Args:
@@ -69,11 +71,13 @@ class TaskQ(TaskMaker):
     ) -> None:
         named = {"broker_url": broker, "result_backend": backend}
         conf = Settings({**settings, **{name: url for name, url in named.items() if url}})
-        super().__init__(main, conf, task_cls)
+        TaskMaker.__init__(self, main, conf, task_cls)
+        Periodic.__init__(self)
         self.strict_typing = strict_typing
         self.on_configure = signals.Signal("on_configure")
         self.on_after_configure = signals.Signal("on_after_configure")
         self.on_after_fork = signals.Signal("on_after_fork")
+        self._configured: set[int] = set()
         if include:
             self.conf.update(include=tuple(include))
         if config_source is not None:
@@ -120,6 +124,17 @@ class TaskQ(TaskMaker):
                 raise
         self._forget_cached()
         self.on_after_configure.send(self, source=obj)
+        self._configured.update(map(id, self.on_after_configure))
+
+    def _tell_configured(self) -> None:
+        """Call receivers of `on_after_configure` that were connected after the settings were read.
+
+        Celery reads settings when they are first used, so that most receivers stand below.
+        """
+        for receiver in list(self.on_after_configure):
+            if id(receiver) not in self._configured:
+                self._configured.add(id(receiver))
+                receiver(signal=self.on_after_configure, sender=self, source=None)
 
     def config_from_envvar(self, variable: str, silent: bool = False) -> None:
         """Read settings from the module that an environment variable names."""
@@ -210,6 +225,10 @@ class TaskQ(TaskMaker):
         messages = [message for each, _ in calls for message in each]
         await self.producer.apublish(messages, options.get("retry"), options.get("retry_policy"))
         return [result for _, result in calls]
+
+    def messages_of(self, signature: Signature, options: CallOptions) -> list[TaskMessage]:
+        """The messages that a call is sent as, for those who publish in a step of their own."""
+        return self._many(signature, options)[0]
 
     def _many(
         self, signature: Signature, options: CallOptions
@@ -374,6 +393,12 @@ class TaskQ(TaskMaker):
         from taskq.worker.service import Worker
 
         return Worker(self, **options)
+
+    def Beat(self, **options: Any) -> Beat:  # noqa: N802 - Celery's name
+        """A beat of this app, to `run` in this process; see `taskq.beat.Beat`."""
+        from taskq.beat.service import Beat
+
+        return Beat(self, **options)
 
     def start(self, argv: Sequence[str] | None = None) -> None:
         """Run the command line for this app, and end the process as it does.

@@ -190,6 +190,7 @@ class TaskMaker:
             discovery.import_modules([*self.conf.imports, *self.conf.include])
             for discover in self._discovered:
                 discover()
+            self._tell_configured()
         except BaseException:
             self._finalized = False  # who tries again is told again
             raise
@@ -197,6 +198,9 @@ class TaskMaker:
         self.on_after_finalize.send(self)
 
     finalize = load_modules
+
+    def _tell_configured(self) -> None:
+        """For the other half: the modules are there."""
 
 
 def make_task(

@@ -94,6 +94,20 @@ class Producer(MessageBuilder):
                 await asyncio.sleep(pause)
         _announce(signals.after_task_publish, messages)
 
+    def prepare(self, messages: Sequence[TaskMessage]) -> None:
+        """What comes before publishing, for those who publish in a step of their own.
+
+        Raises:
+            OperationalError: the broker could not be reached.
+        """
+        _announce(signals.before_task_publish, messages)
+        if any(message.exchange not in self._declared for message in messages):
+            self._declare(self._broker(), messages)
+
+    def published(self, messages: Sequence[TaskMessage]) -> None:
+        """What comes after publishing, for the same."""
+        _announce(signals.after_task_publish, messages)
+
     def _declare(self, broker: Broker, messages: Sequence[TaskMessage]) -> None:
         """Make the queues of an exchange known before it is first published to."""
         for message in messages:

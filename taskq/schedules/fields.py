@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from numbers import Integral
 from typing import NamedTuple
 
@@ -31,6 +33,9 @@ class Field(NamedTuple):
     most: int
     names: Mapping[str, int]
 
+    def __hash__(self) -> int:
+        return hash(self.name)
+
     def numbers(self, spec: Spec) -> tuple[int, ...]:
         """The numbers that a field names, in order.
 
@@ -39,8 +44,8 @@ class Field(NamedTuple):
             TypeError: it is neither a number, nor text, nor numbers.
         """
         if isinstance(spec, str):
-            found = {n for part in spec.lower().split(",") for n in self._part(part.strip(), spec)}
-        elif isinstance(spec, Integral):
+            return _numbers(self, spec)
+        if isinstance(spec, Integral):
             found = {self._checked(int(spec), spec)}
         elif isinstance(spec, Iterable):
             found = {self._checked(number, spec) for number in spec}
@@ -50,10 +55,15 @@ class Field(NamedTuple):
             raise ValueError(f"{self.name}={spec!r} names no moment at all")
         return tuple(sorted(found))
 
+    def parse(self, spec: str) -> tuple[int, ...]:
+        """The numbers that a text names, in order; for `numbers`."""
+        parts = (part.strip() for part in spec.lower().split(","))
+        return tuple(sorted({number for part in parts for number in self._part(part, spec)}))
+
     def text(self, spec: Spec) -> str:
         """A field as a crontab has it."""
         if isinstance(spec, str):
-            return "".join(spec.lower().split())
+            return sys.intern("".join(spec.lower().split()))
         return ",".join(map(str, self.numbers(spec)))
 
     def _part(self, part: str, spec: str) -> Iterable[int]:
@@ -109,6 +119,12 @@ class Field(NamedTuple):
 
     def _wrapped(self, number: int) -> int:
         return 0 if self is WEEKDAY and number == 7 else number
+
+
+@lru_cache(maxsize=1024)
+def _numbers(field: Field, spec: str) -> tuple[int, ...]:
+    # Many rules have the same fields: each is read once, and kept once.
+    return field.parse(spec)
 
 
 def _names(words: Iterable[str], start: int) -> Mapping[str, int]:

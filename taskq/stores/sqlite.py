@@ -30,7 +30,7 @@ from urllib.parse import parse_qsl, unquote
 from taskq.exceptions import ImproperlyConfigured, OperationalError
 from taskq.stores.wakeups import WakeUps
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 READY, DELAYED, LEASED = 0, 1, 2
 """The values of ``messages.state``."""
 
@@ -111,6 +111,35 @@ CREATE TABLE notices (
 );
 CREATE TABLE paused (
     queue TEXT PRIMARY KEY
+) WITHOUT ROWID;
+""",
+    4: """
+CREATE TABLE schedule_entries (
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    definition BLOB NOT NULL,
+    source TEXT NOT NULL,
+    revision TEXT NOT NULL,
+    enabled INTEGER NOT NULL,
+    due REAL,
+    last_due REAL,
+    last_run REAL,
+    runs INTEGER NOT NULL,
+    missed INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    lateness REAL NOT NULL,
+    error TEXT NOT NULL,
+    PRIMARY KEY (namespace, name)
+) WITHOUT ROWID;
+CREATE TABLE schedule_outbox (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    namespace TEXT NOT NULL,
+    until REAL NOT NULL,
+    message BLOB NOT NULL
+);
+CREATE TABLE schedule_versions (
+    namespace TEXT PRIMARY KEY,
+    version INTEGER NOT NULL
 ) WITHOUT ROWID;
 """,
 }

@@ -35,6 +35,7 @@ NAMES = [
     "after_setup_logger",
     "after_setup_task_logger",
     "beat_init",
+    "beat_embedded_init",
     "user_preload_options",
 ]
 

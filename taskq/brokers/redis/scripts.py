@@ -5,23 +5,23 @@ from pathlib import Path
 from taskq.backends.redis.scripts import LUA as RESULTS
 from taskq.stores.redis.calls import Script
 
-_LUA = Path(__file__).parent / "lua"
+LUA = Path(__file__).parent / "lua"
 
-DECLARE = Script.read(_LUA, "clock", "declare")
-ENQUEUE = Script.read(_LUA, "clock", "common", "enqueue")
-EXTEND = Script.read(_LUA, "extend")
-FETCH = Script.read(_LUA, "clock", "fetch")
-GIVE_BACK = Script.read(_LUA, "give_back")
-PURGE = Script.read(_LUA, "purge")
-RETRY_DEAD = Script.read(_LUA, "retry_dead")
+DECLARE = Script.read(LUA, "clock", "declare")
+ENQUEUE = Script.read(LUA, "clock", "common", "enqueue")
+EXTEND = Script.read(LUA, "extend")
+FETCH = Script.read(LUA, "clock", "fetch")
+GIVE_BACK = Script.read(LUA, "give_back")
+PURGE = Script.read(LUA, "purge")
+RETRY_DEAD = Script.read(LUA, "retry_dead")
 SETTLE = Script(
     "\n".join(
         path.read_text()
         for path in (
-            *(_LUA / "clock.lua", _LUA / "common.lua"),
-            *(RESULTS / "results.lua", RESULTS / "parts.lua", _LUA / "settle.lua"),
+            *(LUA / "clock.lua", LUA / "common.lua"),
+            *(RESULTS / "results.lua", RESULTS / "parts.lua", LUA / "settle.lua"),
         )
     )
 )
-SWEEP = Script.read(_LUA, "sweep")
-TOP = Script.read(_LUA, "clock", "top")
+SWEEP = Script.read(LUA, "sweep")
+TOP = Script.read(LUA, "clock", "top")

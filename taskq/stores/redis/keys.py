@@ -72,6 +72,11 @@ class Layout:
         """A channel for what is told to all."""
         return f"{self._prefix}taskq:topic:{name}"
 
+    def schedule(self, namespace: str) -> ScheduleKeys:
+        """The keys of an app's schedule."""
+        base = f"{{{self._tag}}}:beat:{namespace}" if self._tag else f"{{beat:{namespace}}}"
+        return ScheduleKeys(f"{self._prefix}taskq:{base}:")
+
     def notices(self, channel: str) -> str:
         """What the names of the channels begin with on which notices are told.
 
@@ -82,6 +87,20 @@ class Layout:
     @property
     def _tagged(self) -> str:
         return f"taskq:{{{self._tag}}}:" if self._tag else "taskq:"
+
+
+class ScheduleKeys:
+    """The keys of one app's schedule.
+
+    Args:
+        base: what they begin with.
+    """
+
+    def __init__(self, base: str) -> None:
+        self.definitions = f"{base}definitions"
+        self.states = f"{base}states"
+        self.edits = f"{base}edits"
+        self.outbox = f"{base}outbox"
 
 
 class QueueKeys:
