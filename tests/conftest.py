@@ -19,6 +19,7 @@ from tests.servers import (
     RedisCluster,
     RedisSentinel,
     RedisServer,
+    S3Server,
     Server,
     VirtualHost,
     mariadb_server,
@@ -27,6 +28,7 @@ from tests.servers import (
     redis_cluster,
     redis_sentinel,
     redis_server,
+    s3_server,
     shared_rabbitmq,
 )
 
@@ -124,6 +126,19 @@ def memcached(shared_memcached: MemcachedServer) -> MemcachedServer:
     """A running, empty memcached."""
     shared_memcached.call("flush_all")
     return shared_memcached
+
+
+@pytest.fixture(scope="session")
+def shared_s3() -> Iterator[S3Server]:
+    """One S3 for the whole run; take ``s3`` in tests."""
+    yield from _started(s3_server())
+
+
+@pytest.fixture
+def s3(shared_s3: S3Server) -> S3Server:
+    """A running S3, with an empty bucket."""
+    shared_s3.reset()
+    return shared_s3
 
 
 def _started(server: AbstractContextManager[S]) -> Iterator[S]:

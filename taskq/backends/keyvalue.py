@@ -36,6 +36,14 @@ class Entry(NamedTuple):
     token: object
 
 
+class Write(NamedTuple):
+    """The arguments of `KeyValueBackend.write`."""
+
+    key: str
+    value: bytes
+    token: object | None
+
+
 class KeyValueBackend(PollingBackend):
     """Results in a store that reads, writes and deletes values by their keys.
 
@@ -87,30 +95,37 @@ class KeyValueBackend(PollingBackend):
             return key
         return f"{self._prefix}{prefix}{hashlib.sha256(name.encode()).hexdigest()}"
 
+    def write_all(self, writes: Sequence[Write]) -> list[bool]:
+        """`write` for many keys; for each, whether it was written."""
+        return [self.write(*each) for each in writes]
+
     def store(self, outcomes: Sequence[Outcome]) -> None:
-        left = _latest(outcomes)
+        # Most are the first of their tasks, and need not be looked for.
+        left = self._write(_latest(outcomes), {})
         for _ in range(_ATTEMPTS):
             if not left:
                 break
-            left = self._store(left)
+            known = self.read([self._key(TASK_PREFIX, outcome.task_id) for outcome in left])
+            left = self._write(left, known)
         else:
             raise OperationalError(f"{left[0].task_id}: others write it all the time")
         self.bell.ring([o.task_id for o in outcomes if o.state in states.READY_STATES])
 
-    def _store(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        """Store each once; those in which somebody else was faster."""
-        keys = [self._key(TASK_PREFIX, outcome.task_id) for outcome in outcomes]
-        known = self.read(keys)
-        failed = []
-        for key, outcome in zip(keys, outcomes, strict=True):
+    def _write(self, outcomes: Sequence[Outcome], known: dict[str, Entry]) -> list[Outcome]:
+        """Write what may take the place of what is known; those in which others were faster."""
+        tried: list[Outcome] = []
+        writes: list[Write] = []
+        for outcome in outcomes:
+            key = self._key(TASK_PREFIX, outcome.task_id)
             entry = known.get(key)
             if entry is not None:
                 there = unpack_outcome(outcome.task_id, entry.value)
                 if not supersedes(outcome.state, there.state):
                     continue
-            if not self.write(key, pack_outcome(outcome), entry and entry.token):
-                failed.append(outcome)
-        return failed
+            tried.append(outcome)
+            writes.append(Write(key, pack_outcome(outcome), entry and entry.token))
+        written = self.write_all(writes)
+        return [outcome for outcome, done in zip(tried, written, strict=True) if not done]
 
     def fetch(self, task_ids: Sequence[str]) -> dict[str, Outcome]:
         if not task_ids:

@@ -23,7 +23,7 @@ def make_backend(url: str, conf: Settings) -> Backend:
 
     Args:
         url: where it is; of Celery's short names those whose place a setting tells:
-            ``database``, ``cache``.
+            ``database``, ``cache``, ``s3``, ``gs``.
         conf: the settings.
 
     Raises:
@@ -31,7 +31,7 @@ def make_backend(url: str, conf: Settings) -> Backend:
     """
     url = _by_name(url, conf)
     scheme = scheme_of(url)
-    factory = _sql if scheme.startswith("db+") else _FACTORIES.get(scheme)
+    factory = _FACTORIES.get(scheme) or _FAMILIES.get(scheme.partition("+")[0])
     if factory is not None:
         return factory(url, conf)
     # importlib.metadata is slow to import, and only stores of third parties need it.
@@ -43,7 +43,8 @@ def make_backend(url: str, conf: Settings) -> Backend:
     raise ImproperlyConfigured(
         f"result_backend={hide_password(url)!r}: there is no result store for {scheme}://. There "
         "are sqlite://, redis://, db+postgresql:// and other db+…://, cache+memcached://, "
-        f"memory:// and disabled://, and others by installed packages (entry point {ENTRY_POINTS})"
+        "file://, s3://, gs://, azureblockblob://, fsspec+…://, memory:// and disabled://, "
+        f"and others by installed packages (entry point {ENTRY_POINTS})"
     )
 
 
@@ -63,7 +64,11 @@ def _by_name(url: str, conf: Settings) -> str:
                 "cache+memcached://host:11211/"
             )
         return f"cache+{conf.cache_backend.removeprefix('cache+')}"
-    return f"{url}://" if url == "disabled" else url
+    return f"{url}://" if url in _NAMES else url
+
+
+_NAMES = {"disabled", "s3", "gs", "gcs"}
+"""Words that stand for a URL without anything behind it."""
 
 
 def _expires(conf: Settings) -> float:
@@ -111,6 +116,32 @@ def _memcached(url: str, conf: Settings) -> Backend:
     return MemcachedBackend(url, conf, _expires(conf))
 
 
+def _files(url: str, conf: Settings) -> Backend:
+    from taskq.backends.files import FilesBackend
+    from taskq.backends.keyvalue import key_prefix
+
+    return FilesBackend(url, _expires(conf), key_prefix(conf.result_backend_transport_options))
+
+
+def _objects(url: str, conf: Settings) -> Backend:
+    scheme = scheme_of(url)
+    from taskq.backends.keyvalue import key_prefix
+    from taskq.backends.object_urls import object_place
+    from taskq.backends.objects import ObjectsBackend
+
+    place = object_place(url, conf)
+    prefix = key_prefix(conf.result_backend_transport_options)
+    module, extra = _FILE_SYSTEMS.get(place.protocol, ("fsspec", "fsspec"))
+    with driver(("fsspec", module), extra, scheme):
+        __import__("fsspec")
+        __import__(module)
+    return ObjectsBackend(*place, _expires(conf), prefix)
+
+
+_FILE_SYSTEMS = {"s3": ("s3fs", "s3"), "gcs": ("gcsfs", "gcs"), "az": ("adlfs", "azure")}
+"""fsspec's protocols whose file systems are packages: module, and taskq's extra."""
+
+
 def _disabled(url: str, conf: Settings) -> Backend:
     from taskq.backends.disabled import DisabledBackend
 
@@ -125,5 +156,10 @@ _FACTORIES: dict[str, Factory] = {
     **dict.fromkeys(
         ("cache+memcached", "cache+memcache", "cache+pymemcache", "cache+pylibmc"), _memcached
     ),
+    "file": _files,
+    **dict.fromkeys(("s3", "gs", "gcs", "azureblockblob"), _objects),
     **dict.fromkeys(REDIS_SCHEMES, _redis),
 }
+
+_FAMILIES: dict[str, Factory] = {"db": _sql, "fsspec": _objects}
+"""What stands before a ``+`` with whatever there may be behind it."""

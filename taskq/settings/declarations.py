@@ -188,6 +188,27 @@ class Declarations:
         {}, "Arguments of pymemcache's clients, such as `timeout` and `tls_context`."
     )
 
+    # Results in object stores
+    azureblockblob_base_path: str = setting(
+        "", "Beginning of the names of results in Azure's blob storage."
+    )
+    azureblockblob_container_name: str = setting(
+        "celery", "Container of results in Azure's blob storage; it must exist."
+    )
+    gcs_base_path: str = setting("", "Folder of results in Google's storage.")
+    gcs_bucket: str | None = setting(None, "Bucket of results in Google's storage.")
+    gcs_project: str | None = setting(None, "Project of that bucket.")
+    s3_access_key_id: str | None = setting(
+        None, "Key id for S3. None looks where Amazon's own tools do."
+    )
+    s3_base_path: str | None = setting(
+        None, "Beginning of the names of results in S3, with its slash."
+    )
+    s3_bucket: str | None = setting(None, "Bucket of results in S3.")
+    s3_endpoint_url: str | None = setting(None, "Where S3 is, if it is not Amazon's.")
+    s3_region: str | None = setting(None, "Region of the bucket.")
+    s3_secret_access_key: str | None = setting(None, "Secret that belongs to `s3_access_key_id`.")
+
     # Redis, as broker and as result store
     redis_backend_use_ssl: dict[str, Any] | None = setting(
         None, "Like `broker_use_ssl`, for results alone. None is the broker's."

@@ -11,14 +11,17 @@ Seconds = Annotated[float, "seconds"]
 
 #: First words of setting names; a lower-case name that begins so is meant to be a setting.
 GROUP_PREFIXES = (
+    "azureblockblob_",
     "beat_",
     "broker_",
     "cache_",
     "control_",
     "database_",
     "event_",
+    "gcs_",
     "redis_",
     "result_",
+    "s3_",
     "security_",
     "task_",
     "worker_",

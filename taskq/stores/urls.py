@@ -54,8 +54,9 @@ def driver(packages: tuple[str, ...], extra: str, scheme: str) -> Iterator[None]
     try:
         yield
     except ModuleNotFoundError as exc:
-        if (exc.name or "").partition(".")[0] not in packages:
+        package = (exc.name or "").partition(".")[0]
+        if package not in packages:
             raise
         raise ImproperlyConfigured(
-            f"{scheme}:// needs the package {exc.name}: pip install 'taskq[{extra}]'"
+            f"{scheme}:// needs the package {package}: pip install 'taskq[{extra}]'"
         ) from exc

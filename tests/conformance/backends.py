@@ -20,6 +20,7 @@ from tests.conformance.places import (
     one_slot_url,
     postgresql_url,
     redis_url,
+    s3_url,
     sentinel_url,
     tls_url,
 )
@@ -82,6 +83,8 @@ BACKENDS = (
     BackendKind("sql-mariadb", mariadb_url),
     BackendKind("sql-sqlite", _sql_file_url),
     BackendKind("memcached", memcached_url),
+    BackendKind("files", lambda request: f"file://{request.getfixturevalue('tmp_path')}/results"),
+    BackendKind("s3", s3_url, slow=True),
     BackendKind("memory", lambda request: "memory://", many_processes=False),
 )
 

@@ -11,8 +11,10 @@ from tests.servers import (
     RedisCluster,
     RedisSentinel,
     RedisServer,
+    S3Server,
     VirtualHost,
 )
+from tests.servers.s3 import BUCKET
 
 
 def redis_url(request: pytest.FixtureRequest) -> str:
@@ -73,6 +75,16 @@ def memcached_url(request: pytest.FixtureRequest) -> str:
     server: MemcachedServer = request.getfixturevalue("shared_memcached")
     _flush_once(request, "memcached", lambda: server.call("flush_all"))
     return server.url
+
+
+def s3_url(request: pytest.FixtureRequest) -> str:
+    """A bucket in S3."""
+    server: S3Server = request.getfixturevalue("shared_s3")
+    _flush_once(request, "s3", server.reset)
+    monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    return f"s3://{BUCKET}/base?endpoint_url={quote(server.url)}&region=us-east-1"
 
 
 def _flush_once(request: pytest.FixtureRequest, name: str, flush: object) -> None:

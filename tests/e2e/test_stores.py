@@ -11,12 +11,15 @@ import pytest
 from taskq import chord, group
 from taskq.brokers.base import QueueDepth
 from taskq.exceptions import ChordError
-from tests.conformance.places import memcached_url, postgresql_url
+from tests.conformance.places import memcached_url, postgresql_url, s3_url
 from tests.faults.stage import Stage
 
-PLACES = {"postgresql": postgresql_url, "memcached": memcached_url}
-COUNTING = ("postgresql", "memcached")
-"""Stores that can count the members of a chord."""
+PLACES = {
+    "postgresql": postgresql_url,
+    "memcached": memcached_url,
+    "files": lambda request: f"file://{request.getfixturevalue('tmp_path')}/results",
+    "s3": s3_url,
+}
 
 
 @pytest.fixture
@@ -32,7 +35,11 @@ def stage(url: str, tmp_path: Path) -> Iterator[Stage]:
     stage.close()
 
 
-@pytest.mark.parametrize("url", COUNTING, indirect=True)
+@pytest.mark.parametrize(
+    "url",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name == "s3")) for name in PLACES],
+    indirect=True,
+)
 def test_calls_groups_and_chords(stage: Stage) -> None:
     worker = stage.worker()
     tasks = stage.app.tasks

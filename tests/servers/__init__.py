@@ -29,6 +29,7 @@ from tests.servers.redis_cluster import RedisCluster, redis_cluster
 from tests.servers.redis_sentinel import RedisSentinel, redis_sentinel
 from tests.servers.redis_set import RedisSet
 from tests.servers.resp import ReplyError
+from tests.servers.s3 import S3Server, s3_server
 
 __all__ = [
     "HOST",
@@ -43,6 +44,7 @@ __all__ = [
     "RedisServer",
     "RedisSet",
     "ReplyError",
+    "S3Server",
     "Server",
     "ServerError",
     "VirtualHost",
@@ -59,5 +61,6 @@ __all__ = [
     "redis_cluster",
     "redis_sentinel",
     "redis_server",
+    "s3_server",
     "shared_rabbitmq",
 ]
