@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import time
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 from taskq import TaskQ
 from taskq.exceptions import SoftTimeLimitExceeded
@@ -19,10 +22,11 @@ def make_app() -> TaskQ:
     app.conf.update(task_queues=[Queue("q"), Queue("listening", Exchange("things", "fanout"))])
     for function in (
         add, leave, kill_itself, fail, gated, noted, length, produce, pid, nap, async_nap,
-        caught, swallowed, fork_and_die, short, coroutine, eat,
+        caught, swallowed, fork_and_die, short, coroutine, eat, tidy, async_tidy, stubborn, seize,
     ):  # fmt: skip
         app.task(name=function.__name__)(function)
     app.task(name="tracked", track_started=True)(add)
+    _add_those_that_look(app)
 
     @app.task(name="passed_on")
     def passed_on(n: int) -> str:
@@ -41,6 +45,36 @@ def make_app() -> TaskQ:
         app.send_task("add", (1, 2), exchange="nowhere", routing_key="key")
 
     return app
+
+
+def _add_those_that_look(app: TaskQ) -> None:
+    @app.task(name="itself", bind=True)
+    def itself(self: Any, gate: str) -> list[Any]:
+        """Who it is, before it waits and after that."""
+        before = [self.request.id, app.current_task.name, MARK.get()]
+        MARK.set(self.request.id)
+        gated(f"{gate}-{self.request.id}", gate)
+        return [*before, self.request.id, app.current_task.name, MARK.get()]
+
+    @app.task(name="async_itself", bind=True)
+    async def async_itself(self: Any, gate: str) -> list[Any]:
+        before = [self.request.id, app.current_task.name, MARK.get()]
+        MARK.set(self.request.id)
+        touch(f"{gate}-{self.request.id}")
+        while not is_there(gate):  # noqa: ASYNC110 - a file is no event
+            await asyncio.sleep(0.002)
+        return [*before, self.request.id, app.current_task.name, MARK.get()]
+
+
+def touch(path: str) -> None:
+    Path(path).touch()
+
+
+def is_there(path: str) -> bool:
+    return os.path.exists(path)
+
+
+MARK: ContextVar[str | None] = ContextVar("mark", default=None)
 
 
 def add(a: int, b: int) -> int:
@@ -135,6 +169,41 @@ def swallowed(times: int, step: float = 0) -> int:
         except Exception:
             count += 1
     return count
+
+
+def tidy(path: str, seconds: float, step: float = 0) -> None:
+    """Sleep, and clean up when that is interrupted."""
+    try:
+        Path(f"{path}-begun").touch()
+        nap(seconds, step)
+    finally:
+        Path(path).touch()
+
+
+async def async_tidy(path: str, seconds: float, step: float = 0) -> None:
+    try:
+        touch(f"{path}-begun")
+        await asyncio.sleep(seconds)
+    finally:
+        touch(path)
+
+
+def stubborn(path: str) -> None:
+    """Go on whatever happens."""
+    Path(path).touch()
+    while True:
+        try:
+            time.sleep(0.01)
+        except Exception:
+            time.sleep(0.01)
+
+
+def seize(path: str, seconds: float) -> None:
+    """C code that never lets go of the interpreter lock."""
+    Path(path).touch()
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        ctypes.PyDLL(None).usleep(500_000)
 
 
 def fork_and_die(path: str) -> None:

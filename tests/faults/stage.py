@@ -42,6 +42,8 @@ class WorkerProcess:
         options: more options of the command.
         environ: more environment variables.
         concurrency: tasks at a time; 0 is the solo pool, which has no children.
+        pool: how they run.
+        processes: in so many processes; in one for each task with prefork.
     """
 
     def __init__(
@@ -53,9 +55,13 @@ class WorkerProcess:
         options: Sequence[str],
         environ: dict[str, str],
         concurrency: int,
+        pool: str = "prefork",
+        processes: int = 1,
     ) -> None:
         self.name = name
-        self._concurrency = concurrency
+        self._processes = concurrency if pool == "prefork" else processes
+        if pool != "prefork":
+            options = (*options, "-P", pool, "--processes", str(processes))
         self._log = folder / f"{name}.log"
         command = [
             *(sys.executable, "-m", "taskq", "-A", "tests.faults.worker_app", "worker"),
@@ -91,7 +97,7 @@ class WorkerProcess:
     def wait_ready(self) -> WorkerProcess:
         """Wait until it consumes and all its children are there."""
         self.wait_log(" ready.")
-        self.wait(lambda: len(self.children()) == self._concurrency, "all its children")
+        self.wait(lambda: len(self.children()) == self._processes, "all its children")
         return self
 
     def wait_log(self, text: str, timeout: float = PATIENCE) -> None:
@@ -219,6 +225,8 @@ class Stage:
         concurrency: int = 2,
         ready: bool = True,
         settings: dict[str, Any] | None = None,
+        pool: str = "prefork",
+        processes: int = 1,
         **environ: str,
     ) -> WorkerProcess:
         """Start a worker.
@@ -228,6 +236,8 @@ class Stage:
             concurrency: tasks at a time; 0 is the solo pool, which has no children.
             ready: wait until it is ready.
             settings: in addition to the stage's.
+            pool: how they run.
+            processes: in so many processes, in other pools than prefork.
             environ: environment variables.
         """
         worker = WorkerProcess(
@@ -238,6 +248,8 @@ class Stage:
             options,
             environ,
             concurrency,
+            pool,
+            processes,
         )
         self._workers.append(worker)
         return worker.wait_ready() if ready else worker

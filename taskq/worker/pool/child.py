@@ -72,7 +72,7 @@ class Child:
         self._slot = slots[0]
         self._receiver = Receiver(work)
         self._answers = answers
-        self._begun = 0
+        self._taken = self._begun = 0
         self._lock = threading.Lock()
 
     def run(self, executor: Callable[[Child], Executor]) -> None:
@@ -103,20 +103,21 @@ class Child:
         Raises:
             BlockingIOError: there is none, and the flags say not to wait.
         """
-        while not (self._slot.leaves or self._is_spent()):
+        while not (self._slot.leaves or (self.is_limited and self._is_spent(self._taken))):
             packet = self._receiver.receive(flags, wait)
             if not packet:
                 return None
             how, items = _decode_work(packet)
+            self._taken += len(items)
             if items:  # others were sent for no more than a look at the slot
                 return how, items
         return None
 
-    def _is_spent(self) -> bool:
+    def _is_spent(self, count: int) -> bool:
         limits = self.options
-        if limits.max_tasks and self._begun >= limits.max_tasks:
+        if limits.max_tasks and count >= limits.max_tasks:
             return True
-        if limits.max_memory and self._begun:
+        if limits.max_memory and count:
             # ru_maxrss is in KiB on Linux (getrusage(2)).
             return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > limits.max_memory
         return False
@@ -124,7 +125,7 @@ class Child:
     def may_begin(self) -> bool:
         """May one more task run here?  If so, it counts."""
         with self._lock:
-            if self._is_spent():
+            if self._is_spent(self._begun):
                 return False
             self._begun += 1
             return True

@@ -60,7 +60,7 @@ _GENTLE = 1.0
 """Seconds that a task has to end when it is terminated, before its process is killed."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_WAKE_UP = _encode((False, []))
+_WAKE_UP = _encode((LONG, []))
 _decode_reports = msgspec.msgpack.Decoder(list[Report]).decode
 _decode_state = msgspec.msgpack.Decoder(tuple[str, int, Outcome]).decode
 _decode_back = msgspec.msgpack.Decoder(tuple[str, list[int]]).decode

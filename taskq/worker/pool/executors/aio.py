@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import signal
 import socket
@@ -85,6 +86,7 @@ class AsyncioExecutor(Crew[_Member]):
 
     async def _main(self) -> None:
         self.loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
         self._over = asyncio.Event()
         self.loop.add_signal_handler(signal.SIGUSR1, self._on_limit)
         self._take()
@@ -134,7 +136,7 @@ class AsyncioExecutor(Crew[_Member]):
 
     def _thread_done(self, member: _Member) -> None:
         """A thread has run its packet, and says so."""
-        self.loop.call_soon_threadsafe(self.released, member)
+        self.loop.call_soon_threadsafe(self.released, member, context=self._context)
 
     # Running them
 
@@ -178,7 +180,8 @@ class AsyncioExecutor(Crew[_Member]):
         except BaseException as exc:  # SystemExit and its like
             self.child.quit(member.lane, exc)
         member.current = None
-        self.loop.call_soon(self._advance, member)
+        # Not in the context of the task that has ended: the next one is to find nothing of it.
+        self.loop.call_soon(self._advance, member, context=self._context)
 
     def _on_limit(self) -> None:
         for member in self.lanes:
