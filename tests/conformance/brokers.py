@@ -81,10 +81,7 @@ def _stop_polling_redis(monkeypatch: pytest.MonkeyPatch) -> None:
 _RABBITMQ: Any = {
     "one_step": False,
     "lacks": frozenset(
-        (
-            *("leases", "counts", "keys", "order", "pull", "unused", "no headers exchanges"),
-            *("pauses", "notices", "changes"),
-        )
+        (*("leases", "counts", "keys", "order", "pull", "unused", "no headers exchanges"),)
     ),
 }
 

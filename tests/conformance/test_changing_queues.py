@@ -21,8 +21,6 @@ from tests.conformance.brokers import (
     take_one,
 )
 
-pytestmark = pytest.mark.needs("changes")
-
 
 def declared(site: Site, *names: str) -> list[Queue]:
     queues = [Queue(name) for name in names]
@@ -41,6 +39,7 @@ async def test_one_more(site: Site, consumer: Consumers) -> None:
     assert sorted(numbers(await take(receiver, 2))) == [2, 3]
 
 
+@pytest.mark.needs("counts")
 async def test_one_less(site: Site, consumer: Consumers) -> None:
     receiver = await consumer("q", "more", lease=SHORT)
     site.publish(message(1, "more"), message(2, "more"), message(3, "more"))

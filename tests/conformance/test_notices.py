@@ -23,8 +23,6 @@ FANOUT = Channel("commands", "fanout")
 DIRECT = Channel("replies", "direct")
 TOPIC = Channel("events", "topic")
 
-pytestmark = pytest.mark.needs("notices")
-
 
 def notice(n: int, channel: Channel = FANOUT, key: str = "", **more: object) -> Notice:
     return Notice(channel, key, b"%d" % n, **more)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -22,10 +23,12 @@ from taskq.brokers.amqp.links import (
     Link,
     Step,
 )
+from taskq.brokers.amqp.notices import AmqpSubscription, BlockingSubscription, tell
 from taskq.brokers.amqp.publishing import Attempts, Links, delayed, missing_exchange, publish
-from taskq.brokers.amqp.revocations import publish_revocations
+from taskq.brokers.amqp.standing_orders import StandingOrders, write_paused, write_revoked
 from taskq.brokers.amqp.wire import Parcel, to_message, to_parcel
 from taskq.brokers.base import Broker, Consumer, DeadLetter, QueueDepth
+from taskq.brokers.notices import AsyncSubscription, Channel, Notice, Subscription
 from taskq.exceptions import DecodeError, OperationalError, QueueNotFound
 from taskq.message import TaskMessage
 from taskq.routing import Queue
@@ -260,11 +263,46 @@ class AmqpBroker(Broker):
     def purge_dead(self, ids: Sequence[str] | None = None) -> int:
         return self.dead.purge(ids)
 
-    # Revoked tasks
+    # Revoked tasks, and paused queues
 
     def revoke(self, task_ids: Sequence[str], expires: float, signal: str = "") -> None:
-        with self.link() as link:
-            publish_revocations(self, link, task_ids, expires, signal)
+        write_revoked(self, task_ids, expires, signal)
+
+    def pause(self, queue: str) -> None:
+        self.declare([self.queue(queue)])
+        write_paused(self, queue, True)
+
+    def resume(self, queue: str) -> None:
+        write_paused(self, queue, False)
+
+    def paused(self) -> list[str]:
+        # The streams are read on an event loop; the calling thread may have one that runs.
+        with ThreadPoolExecutor(1) as thread:
+            return sorted(thread.submit(asyncio.run, self._read_paused()).result())
+
+    async def _read_paused(self) -> set[str]:
+        orders = StandingOrders(self)
+        await orders.read()
+        return orders.paused
+
+    # Telling everybody
+
+    def broadcast(self, notices: Sequence[Notice]) -> None:
+        if notices:
+            with self.link() as link:
+                tell(self, link, notices)
+
+    def subscribe(
+        self, channel: Channel, keys: Sequence[str] = ("#",), *, name: str = ""
+    ) -> Subscription:
+        return BlockingSubscription(AmqpSubscription(self, channel, keys, name))
+
+    async def asubscribe(
+        self, channel: Channel, keys: Sequence[str] = ("#",), *, name: str = ""
+    ) -> AsyncSubscription:
+        subscription = AmqpSubscription(self, channel, keys, name)
+        await subscription.open()
+        return subscription
 
     # Consuming
 

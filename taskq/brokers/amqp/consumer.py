@@ -12,7 +12,7 @@ import itertools
 import logging
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ import msgspec
 from taskq.brokers.amqp import topology
 from taskq.brokers.amqp.links import ChannelError, Inbox
 from taskq.brokers.amqp.open_tags import OpenTags
-from taskq.brokers.amqp.revocations import RevocationReader
+from taskq.brokers.amqp.standing_orders import StandingOrders
 from taskq.brokers.amqp.wire import (
     COUNT,
     CRASHES,
@@ -91,14 +91,26 @@ class AmqpConsumer(Consumer):
         self._held: list[tuple[float, int, Delivery]] = []
         self._moves: list[_Move] = []
         self._order = itertools.count()
-        self._source = {
-            name: queue.name for queue in self._queues for name in broker.names(queue.name)
-        }
-        self._out = dict.fromkeys(self._source, 0)
-        """How many deliveries of each queue the worker has, or wait here for their time."""
-        self._prefetch: dict[str, list[int]] = {name: [] for name in self._source}
-        """What each of our consumers of a queue may have open."""
-        self._reader = RevocationReader(broker)
+        self._source: dict[str, str] = {}
+        """The queue that each queue of the broker's belongs to, as the worker knows it."""
+        self._out: Counter[str] = Counter()
+        """How many deliveries of each the worker has, or wait here for their time."""
+        self._prefetch: dict[str, list[int]] = {}
+        """What each of our consumers of each may have open."""
+        self._orders = StandingOrders(broker, self._rouse)
+        self._asking = asyncio.Lock()
+        self._add_names()
+
+    def _add_names(self) -> None:
+        for queue in self._queues:
+            for name in self._broker.names(queue.name):
+                self._source[name] = queue.name
+                self._prefetch.setdefault(name, [])
+
+    def _rouse(self) -> None:
+        """Let `receive` look at what has changed."""
+        if self._inbox is not None:
+            self._inbox.news.set()
 
     # The connection
 
@@ -120,6 +132,7 @@ class AmqpConsumer(Consumer):
 
     async def _open_inbox(self) -> Inbox:
         inbox, broker = self._broker.inbox(), self._broker
+        await self._orders.learn()  # what is paused must not be consumed
         try:
             await inbox.open()
             await asyncio.to_thread(broker.declare, self._queues)
@@ -143,8 +156,9 @@ class AmqpConsumer(Consumer):
         self._open = OpenTags()
         self._held.clear()
         self._moves.clear()
-        for name in self._source:
-            self._out[name], self._prefetch[name] = 0, []
+        self._out.clear()
+        for steps in self._prefetch.values():
+            steps.clear()
         for row in self._ready:
             row.clear()
 
@@ -154,49 +168,98 @@ class AmqpConsumer(Consumer):
         A consumer's prefetch cannot be changed.  So another consumer is added when more is
         wanted, in large steps, and the last one is cancelled when much less is.
         """
-        share = max(1, math.ceil(limit / len(self._source)))
-        for name, source in self._source.items():
-            steps, want = self._prefetch[name], min(self._out[name] + share, _PREFETCH)
-            if name in inbox.cancelled:
-                logger.warning("queue %s is not there any more, and is declared again", name)
-                inbox.cancelled.discard(name)
-                steps.clear()
-                await asyncio.to_thread(self._broker.declare, [self._broker.queue(source)])
-            have = sum(steps)
-            if have < want:
-                more = max(want - have, _GROWTH * have)
-                arguments = dict(self._broker.queue(source).consumer_arguments or {})
-                await inbox.consume(name, len(steps), more, arguments)
-                steps.append(more)
-            elif len(steps) > 1 and want * 4 * _GROWTH < have:
-                await inbox.cancel(name, len(steps) - 1)
-                steps.pop()
+        async with self._asking:
+            active = self._active()
+            share = max(1, math.ceil(limit / max(1, len(active))))
+            for name, steps in self._prefetch.items():
+                if name not in active:
+                    await self._leave(inbox, name)
+                    continue
+                if name in inbox.cancelled:
+                    logger.warning("queue %s is not there any more, and is declared again", name)
+                    inbox.cancelled.discard(name)
+                    steps.clear()
+                    queue = self._broker.queue(self._source[name])
+                    await asyncio.to_thread(self._broker.declare, [queue])
+                await self._adjust(inbox, name, min(self._out[name] + share, _PREFETCH))
+
+    def _active(self) -> set[str]:
+        """The queues to consume, as the broker knows them."""
+        wanted = {queue.name for queue in self._queues} - self._orders.paused
+        return {name for name, source in self._source.items() if source in wanted}
+
+    async def _adjust(self, inbox: Inbox, name: str, want: int) -> None:
+        steps = self._prefetch[name]
+        have = sum(steps)
+        if have < want:
+            more = max(want - have, _GROWTH * have)
+            arguments = dict(self._broker.queue(self._source[name]).consumer_arguments or {})
+            await inbox.consume(name, len(steps), more, arguments)
+            steps.append(more)
+        elif len(steps) > 1 and want * 4 * _GROWTH < have:
+            await inbox.cancel(name, len(steps) - 1)
+            steps.pop()
+
+    async def _leave(self, inbox: Inbox, name: str) -> None:
+        """Consume a queue no more, and give back what nobody has yet."""
+        steps = self._prefetch[name]
+        if not steps:
+            return
+        while steps:
+            await inbox.cancel(name, len(steps) - 1)
+            steps.pop()
+        self._collect(inbox)
+        back: list[_Tag] = []
+        for row in self._ready:
+            back += [d.tag for d in row if d.tag.arrival.queue == name]
+            kept = [d for d in row if d.tag.arrival.queue != name]
+            row.clear()
+            row.extend(kept)
+        self._out[name] += len(back)  # as if they had been taken, since that is undone now
+        self._give_back(back)
+
+    async def change_queues(self, queues: Sequence[Queue]) -> None:
+        left = [queue for queue in self._queues if queue not in queues]
+        self._queues = list(queues)
+        self._add_names()
+        inbox = self._inbox
+        if inbox is not None and inbox.lost is None:
+            try:
+                await self._ask_for(inbox, 1)
+            except ChannelError as exc:
+                raise OperationalError(f"RabbitMQ refuses to be consumed: {exc.text}") from exc
+        await self._delete(left)
+        self._rouse()
 
     # Receiving
 
     async def receive(self, limit: int) -> list[Delivery]:
         while True:
             inbox = await self._connect()
+            inbox.news.clear()  # first, so that whatever changes from here on is seen
             try:
                 await self._ask_for(inbox, limit)
             except ChannelError as exc:
                 raise OperationalError(f"RabbitMQ refuses to be consumed: {exc.text}") from exc
-            inbox.news.clear()
-            arrivals, inbox.arrivals[:] = inbox.arrivals[:], []
-            now = time.time()
-            for arrival in arrivals:
-                self._open.add(arrival.tag)
-                self._sort(arrival, now)
-            while self._held and self._held[0][0] <= now:
-                delivery = heapq.heappop(self._held)[2]
-                self._out[delivery.tag.arrival.queue] -= 1
-                self._line_up(delivery)
+            self._collect(inbox)
             if self._moves:
                 await self._move()
             if found := self._take(limit):
                 return found
             if inbox.lost is None:
                 await self._wait(inbox)
+
+    def _collect(self, inbox: Inbox) -> None:
+        """Take in what has come, and what has waited here for its time."""
+        arrivals, inbox.arrivals[:] = inbox.arrivals[:], []
+        now = time.time()
+        for arrival in arrivals:
+            self._open.add(arrival.tag)
+            self._sort(arrival, now)
+        while self._held and self._held[0][0] <= now:
+            delivery = heapq.heappop(self._held)[2]
+            self._out[delivery.tag.arrival.queue] -= 1
+            self._line_up(delivery)
 
     def _sort(self, arrival: Arrival, now: float) -> None:
         """Put a message where it belongs: it is ready, must wait, or goes somewhere else."""
@@ -367,20 +430,24 @@ class AmqpConsumer(Consumer):
     # Revoked tasks
 
     async def revocations(self) -> dict[str, str]:
-        return await self._reader.news()
+        return await self._orders.revocations()
 
     # The end
 
     async def close(self) -> None:
-        await self._reader.close()
+        await self._orders.close()
         inbox, self._inbox = self._inbox, None
         if inbox is not None:
             await inbox.close()
-        passing = [queue.name for queue in self._queues if isinstance(queue, Broadcast)]
-        if passing:
-            await asyncio.to_thread(self._delete, passing)
+        await self._delete(self._queues)
 
-    def _delete(self, queues: Sequence[str]) -> None:
+    async def _delete(self, queues: Sequence[Queue]) -> None:
+        """Delete those that are this worker's own."""
+        names = [queue.name for queue in queues if isinstance(queue, Broadcast)]
+        if names:
+            await asyncio.to_thread(self._delete_now, names)
+
+    def _delete_now(self, names: Sequence[str]) -> None:
         with self._broker.link() as link:
-            for queue in queues:
-                link.delete(queue)
+            for name in names:
+                link.delete(name)

@@ -16,6 +16,8 @@ DEAD_EXCHANGE = "taskq.dead"
 """Dead letters are published here with the name of their queue."""
 REVOKED = "taskq.revoked"
 """A stream of revoked tasks."""
+PAUSED = "taskq.paused"
+"""A stream of queues that were paused and resumed."""
 
 _BROADCAST_LIFE = 90_000
 """Milliseconds that a worker's own queue outlives its connection, so that a reconnecting worker
