@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from taskq.backends.base import Backend
     from taskq.beat.service import Beat
     from taskq.brokers.base import Broker
+    from taskq.events import Events
     from taskq.worker.service import Worker
 
 AnyResult = AsyncResult[Any]
@@ -164,7 +165,13 @@ class TaskQ(TaskMaker, Periodic):
     @cached_property
     def producer(self) -> Producer:
         """Builds and publishes messages."""
-        return Producer(self.conf, self.serializers, self.router, lambda: self.broker)
+        return Producer(
+            self.conf,
+            self.serializers,
+            self.router,
+            lambda: self.broker,
+            lambda: self.events.dispatcher,
+        )
 
     def send_task(
         self,
@@ -321,6 +328,14 @@ class TaskQ(TaskMaker, Periodic):
     def control(self) -> Control:
         """Steers workers and tasks."""
         return Control(self)
+
+    @cached_property
+    def events(self) -> Events:
+        """Tells events and listens to them."""
+        # Only those who use events load what that takes.
+        from taskq.events import Events
+
+        return Events(self)
 
     def AsyncResult(  # noqa: N802 - Celery's name
         self,

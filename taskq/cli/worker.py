@@ -77,6 +77,21 @@ AT_LEAST_ONE = click.IntRange(min=1)
 )
 @click.option("-X", "--exclude-queues", type=names, metavar="A,B", help="Queues not to consume.")
 @click.option("-I", "--include", type=names, metavar="A,B", help="More modules with tasks.")
+@click.option(
+    "-E",
+    "--task-events",
+    "--events",
+    is_flag=True,
+    default=None,
+    help="Tell events of tasks and of the worker, for monitors.",
+)
+@click.option(
+    "--heartbeat-interval",
+    type=seconds,
+    metavar="SECONDS",
+    help="Between two heartbeats of a worker that tells events.",
+)
+@click.option("--without-heartbeat", is_flag=True, help="Tell no heartbeats.")
 @click.option("--purge", is_flag=True, help="First delete all messages that wait in its queues.")
 @pass_session
 def worker(
@@ -90,6 +105,7 @@ def worker(
     exclude_queues: tuple[str, ...] | None,
     include: tuple[str, ...] | None,
     purge: bool,
+    without_heartbeat: bool,
     **settings: Any,
 ) -> None:
     """Run tasks until TERM or Ctrl-C.
@@ -97,6 +113,9 @@ def worker(
     The first TERM or INT lets running tasks finish; a second one, or QUIT, gives them back at
     once.
     """
+    if without_heartbeat:
+        session.change("worker_heartbeat_interval", 0, "--without-heartbeat")
+        settings.pop("heartbeat_interval")
     for option, value in settings.items():
         session.change(SETTING_OF[option], value, f"--{option.replace('_', '-')}")
     session.include = include or ()
@@ -123,12 +142,14 @@ def worker(
 
 SETTING_OF = {
     "concurrency": "worker_concurrency",
+    "heartbeat_interval": "worker_heartbeat_interval",
     "max_memory_per_child": "worker_max_memory_per_child",
     "max_tasks_per_child": "worker_max_tasks_per_child",
     "pool": "worker_pool",
     "processes": "worker_processes",
     "prefetch_multiplier": "worker_prefetch_multiplier",
     "soft_time_limit": "task_soft_time_limit",
+    "task_events": "worker_send_task_events",
     "time_limit": "task_time_limit",
 }
 """The setting that an option stands for."""

@@ -111,6 +111,9 @@ BUILT_IN = {
             arguments=(("max", int), ("min", int)),
             signature="[max [min]]",
         ),
+        _control("disable_events", "Tell no events."),
+        _control("enable_events", "Tell events, for monitors."),
+        _control("heartbeat", "Tell at once that it is there, if it tells events."),
         _control("look_at_pauses", "See which queues are paused."),
         _control(
             "pool_grow", "Run more tasks at a time.", arguments=(("n", int),), signature="[n]"

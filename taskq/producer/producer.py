@@ -13,6 +13,7 @@ from taskq.producer.building import MessageBuilder
 
 if TYPE_CHECKING:
     from taskq.brokers.base import Broker
+    from taskq.events import EventDispatcher
     from taskq.routing import Router
     from taskq.serialization import SerializerRegistry
     from taskq.settings import Settings
@@ -29,6 +30,7 @@ class Producer(MessageBuilder):
         serializers: the app's serializers.
         router: decides where a call goes.
         broker: gives the broker; asked only when something is published.
+        events: gives what tells that tasks were sent, where the settings ask for that.
     """
 
     def __init__(
@@ -37,9 +39,11 @@ class Producer(MessageBuilder):
         serializers: SerializerRegistry,
         router: Router,
         broker: Callable[[], Broker],
+        events: Callable[[], EventDispatcher] | None = None,
     ) -> None:
         super().__init__(conf, serializers, router)
         self._broker = broker
+        self._events = events
         self._declared: set[str] = {""}
 
     def publish(
@@ -67,6 +71,8 @@ class Producer(MessageBuilder):
                     raise _give_up(exc, messages) from exc
                 time.sleep(pause)
         _announce(signals.after_task_publish, messages)
+        if self._conf.task_send_sent_event and self._events is not None:
+            self._events().sent(messages)
 
     async def apublish(
         self,
@@ -93,6 +99,8 @@ class Producer(MessageBuilder):
                     raise _give_up(exc, messages) from exc
                 await asyncio.sleep(pause)
         _announce(signals.after_task_publish, messages)
+        if self._conf.task_send_sent_event and self._events is not None:
+            await self._events().asent(messages)
 
     def prepare(self, messages: Sequence[TaskMessage]) -> None:
         """What comes before publishing, for those who publish in a step of their own.

@@ -130,6 +130,16 @@ class Declarations:
         interop="celery",
     )
 
+    # Events
+    event_exchange: str = setting(
+        "taskqev", "Name of the exchange that events are told by.", interop="celeryev"
+    )
+    event_queue_prefix: str = setting(
+        "taskqev",
+        "What the queues of those are named after who listen to events, where brokers have such.",
+        interop="celeryev",
+    )
+
     # Results
     result_backend: str | None = setting(
         None,
@@ -352,6 +362,7 @@ class Declarations:
         "Which queue a task goes to: a mapping from name or pattern to queue or options, a "
         "router, or a list of these.",
     )
+    task_send_sent_event: bool = setting(False, "Tell an event for each task that is sent.")
     task_serializer: str = setting("json", "Serializer of messages.")
     task_soft_time_limit: Seconds | None = setting(
         None, "Seconds after which SoftTimeLimitExceeded is raised inside of the task.", minimum=0
@@ -375,6 +386,11 @@ class Declarations:
     )
     worker_enable_remote_control: bool = setting(
         True, "Let a worker be asked and steered by `taskq inspect` and `taskq control`."
+    )
+    worker_heartbeat_interval: Seconds | None = setting(
+        2.0,
+        "Seconds between two heartbeats of a worker that tells events. None or 0 sends none.",
+        minimum=0,
     )
     worker_hijack_root_logger: bool = setting(
         True, "Remove the handlers of the root logger when a worker sets up its log."
@@ -409,6 +425,9 @@ class Declarations:
     )
     worker_revoke_expires: Seconds = setting(
         10800.0, "Seconds for which a revoked task is remembered.", minimum=0
+    )
+    worker_send_task_events: bool = setting(
+        False, "Tell events of tasks and of the worker itself, for monitors; `-E` does the same."
     )
     worker_shutdown_timeout: Seconds | None = setting(
         None,

@@ -38,6 +38,7 @@ class TaskOptions(TypedDict, total=False):
     exchange: str
     routing_key: str
     resultrepr_maxsize: int
+    send_events: bool
     autoretry_for: tuple[type[BaseException], ...]
     dont_autoretry_for: tuple[type[BaseException], ...]
     retry_kwargs: Mapping[str, Any]
@@ -75,6 +76,7 @@ class TaskAttributes:
         exchange: the exchange, by name.
         routing_key: what the exchange's bindings are matched against.
         resultrepr_maxsize: how much of the result a log line shows, in characters.
+        send_events: workers that tell events tell of this task.
         autoretry_for: exceptions that make it retry by itself.
         dont_autoretry_for: exceptions among those that do not.
         retry_kwargs: arguments of those retries, such as ``max_retries``.
@@ -105,6 +107,7 @@ class TaskAttributes:
     exchange: str | None = None
     routing_key: str | None = None
     resultrepr_maxsize: int = 1024
+    send_events: bool = True
     autoretry_for: tuple[type[BaseException], ...] = ()
     dont_autoretry_for: tuple[type[BaseException], ...] = ()
     retry_kwargs: Mapping[str, Any] = {}

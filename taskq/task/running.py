@@ -138,3 +138,30 @@ class RunningTask(TaskAttributes):
         import asyncio
 
         await asyncio.to_thread(self.update_state, task_id or self.request.id, state, meta)
+
+    def send_event(self, type: str, **fields: Any) -> bool:
+        """Tell an event of this run, such as ``task-progress``; see `taskq.events`.
+
+        Args:
+            type: its type.
+            fields: what is to be told, fit for JSON.
+
+        Returns:
+            Whether it was told; the broker may be away, which is no error.
+
+        Raises:
+            ImproperlyConfigured: the broker cannot tell anything to everybody.
+        """
+        request = self.request
+        fields.setdefault("uuid", request.id)
+        return self.app.events.send(type, hostname=request.hostname or None, **fields)
+
+    async def asend_event(self, type: str, **fields: Any) -> bool:
+        """`send_event` for tasks that are coroutines."""
+        # asyncio is imported by those who use it: it doubles the time to import taskq.
+        import asyncio
+
+        request = self.request
+        fields.setdefault("uuid", request.id)
+        hostname = request.hostname or None
+        return await asyncio.to_thread(self.app.events.send, type, hostname=hostname, **fields)

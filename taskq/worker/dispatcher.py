@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from taskq.backends.base import Outcome
     from taskq.execution import Report
     from taskq.worker.admission import Admission
+    from taskq.worker.events import WorkerEvents
     from taskq.worker.fates import Fates
     from taskq.worker.job import Job, Verdict
     from taskq.worker.pool.base import Pool
@@ -49,6 +50,7 @@ class Dispatcher:
     Attributes:
         failure: why the pool cannot go on, if it cannot.
         totals: how many of each task have ended here.
+        events: is told what happens to tasks, while anybody wants to know.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Dispatcher:
         self._verbose = logger.isEnabledFor(logging.INFO)
         self.failure = ""
         self.totals: Counter[str] = Counter()
+        self.events: WorkerEvents | None = None
 
     def connect(self, settler: Settler) -> None:
         """Where settlements go; the settler in turn tells `settled`."""
@@ -122,12 +125,16 @@ class Dispatcher:
             verdict = self._admission.judge(delivery)
             if isinstance(verdict, Settlement):
                 self._settler.add(verdict)
+                if self.events is not None:
+                    self.events.refused(verdict)
                 continue
             if verdict.verdict is None:
                 if self._verbose:
                     logger.info("Task %s received", verdict.label)
                 if signals.task_received.receivers:
                     signals.task_received.send(self, request=verdict)
+            if self.events is not None:
+                self.events.received(verdict)
             self._jobs[verdict.ticket] = verdict
             self._backlog.add(verdict)
         self.has_room()
@@ -182,6 +189,8 @@ class Dispatcher:
         """The pool has a report."""
         self._running -= 1
         self.totals[job.task.name] += 1
+        if self.events is not None:
+            self.events.finished(job, report)
         self._settle(job, self._fates.of_report(job, report))
 
     def lost(self, job: Job, loss: Loss, detail: str) -> None:
@@ -200,8 +209,12 @@ class Dispatcher:
     def _end(self, job: Job, end: Settlement | Verdict) -> None:
         """Settle a job that has no report; first let the pool tell whoever must know."""
         if isinstance(end, Settlement):
+            if self.events is not None and end.fate is Fate.REQUEUE and not end.unused:
+                self.events.given_back(job)
             self._settle(job, end)
             return
+        if self.events is not None and job.verdict is None:
+            self.events.condemned(job, end)
         end.settlement.acknowledged = job.acknowledged
         if self._aborted and end.unstarted:
             # Whoever gets it next tells of its end.

@@ -22,6 +22,7 @@ from taskq.worker.admission import Admission
 from taskq.worker.consuming import Consuming
 from taskq.worker.control import Node, WorkerState
 from taskq.worker.dispatcher import Dispatcher
+from taskq.worker.events import WorkerEvents
 from taskq.worker.fates import Fates
 from taskq.worker.loops import loop_factory
 from taskq.worker.pauses import Pauses
@@ -104,7 +105,8 @@ class Worker:
             self.hostname,
             max_tasks_per_child or conf.worker_max_tasks_per_child,
             max_memory_per_child or conf.worker_max_memory_per_child,
-            logger.isEnabledFor(logging.INFO),
+            # Results' texts are for the log, and for events.
+            logger.isEnabledFor(logging.INFO) or conf.worker_send_task_events,
         )
         self._multiplier = (
             conf.worker_prefetch_multiplier if prefetch_multiplier is None else prefetch_multiplier
@@ -189,6 +191,8 @@ class Worker:
         dispatcher.connect(settler)
         consuming = Consuming(self.app, consumer, queues, self._unique, dispatcher)
         pauses = Pauses(broker, dispatcher, consuming.names)
+        heartbeat = self.app.conf.worker_heartbeat_interval
+        events = WorkerEvents(self.app, self.hostname, dispatcher, pool, heartbeat)
         node = Node(
             WorkerState(
                 self.app,
@@ -200,6 +204,7 @@ class Worker:
                 consuming,
                 pauses,
                 window,
+                events,
                 time.monotonic(),
                 admission.limits,
                 self._options.max_tasks,
@@ -214,10 +219,11 @@ class Worker:
                 "revoked": dispatcher.keep_revoked(),
                 "pauses": pauses.watch(),
                 "cleanup": self._keep_clean(),
+                "events": events.run(),
             }
             if self.app.conf.worker_enable_remote_control:
                 services["control"] = node.serve()
-            return await self._serve(services, dispatcher, pool, consumer, node)
+            return await self._serve(services, dispatcher, pool, consumer, node, events)
 
     async def _serve(
         self,
@@ -226,10 +232,13 @@ class Worker:
         pool: Pool,
         consumer: Consumer,
         node: Node,
+        events: WorkerEvents,
     ) -> int:
         """From ready to stopped; the order of the lines is the order of the shutdown."""
         assert self._stop is not None
         tasks = {name: asyncio.create_task(run, name=name) for name, run in services.items()}
+        if self.app.conf.worker_send_task_events:
+            events.enable()
         self._ready.set()
         signals.worker_ready.send(self)
         logger.info("%s ready.", self.hostname)
@@ -255,6 +264,7 @@ class Worker:
         status = await self._write_out(dispatcher, tasks)
         # 6. Only now the consumer closes, and the processes end.
         await node.finish()
+        await events.close()
         for name in reversed(list(tasks)):
             await _cancel(tasks.pop(name))
         broken.cancel()

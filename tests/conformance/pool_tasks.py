@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from taskq import TaskQ
-from taskq.exceptions import SoftTimeLimitExceeded
+from taskq.exceptions import OperationalError, SoftTimeLimitExceeded
 from taskq.routing import Exchange, Queue
 
 
@@ -31,6 +31,24 @@ def make_app() -> TaskQ:
     @app.task(name="passed_on")
     def passed_on(n: int) -> str:
         return app.send_task("add", (n, n), queue="elsewhere").id
+
+    @app.task(name="told", bind=True)
+    def told(self: Any, percent: int) -> bool:
+        return bool(self.send_event("task-progress", percent=percent))
+
+    @app.task(name="steers")
+    def steers() -> list[str]:
+        said = []
+        for attempt in (
+            app.control.ping,
+            lambda: app.control.pause("q"),
+            lambda: app.control.resume("q"),
+        ):
+            try:
+                attempt()
+            except OperationalError as exc:
+                said.append(str(exc))
+        return said
 
     @app.task(name="asked")
     def asked(task_id: str) -> str:

@@ -199,6 +199,15 @@ def test_the_processes_have_lost_their_parent(kind: PoolKind, size: int, tmp_pat
     run(kind, scenario, size=size)
 
 
+def test_what_tasks_cannot_do_by_way_of_their_parent(kind: PoolKind) -> None:
+    async def scenario(bench: Bench) -> None:
+        (said,) = await bench.run(bench.job("steers"))
+        assert len(said) == 3
+        assert all("memory broker" in text for text in said)
+
+    run(kind, scenario)
+
+
 # Growing, shrinking, restarting
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from taskq.events.event import events_channel, read_events
 from taskq.message import pack
 from taskq.worker.pool.base import Loss
 from tests.conformance.pools import POOLS, Bench, PoolKind, run
@@ -181,6 +182,17 @@ def test_tasks_send_tasks(kind: PoolKind) -> None:
         sent = await bench.run(*(bench.job("passed_on", n) for n in range(5)))
         waiting = bench.app.broker.browse("elsewhere", 10)
         assert [message.id for message in waiting] == sent
+
+    run(kind, scenario)
+
+
+def test_tasks_tell_events(kind: PoolKind) -> None:
+    async def scenario(bench: Bench) -> None:
+        with bench.app.broker.subscribe(events_channel(bench.app.conf)) as subscription:
+            assert await bench.run(bench.job("told", 7)) == [True]
+            (notice,) = await asyncio.to_thread(subscription.receive, 10)
+        (event,) = read_events(notice)
+        assert (event["type"], event["percent"]) == ("task-progress", 7)
 
     run(kind, scenario)
 

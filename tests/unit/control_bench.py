@@ -16,6 +16,7 @@ from taskq.worker.admission import Admission
 from taskq.worker.consuming import Consuming
 from taskq.worker.control import Node, WorkerState
 from taskq.worker.dispatcher import Dispatcher
+from taskq.worker.events import WorkerEvents
 from taskq.worker.fates import Fates
 from taskq.worker.job import Job
 from taskq.worker.pauses import Pauses
@@ -85,17 +86,20 @@ class ControlBench:
         self.dispatcher.connect(stand_in)
         self.consuming = Consuming(app, self.consumer, queues, "unique", self.dispatcher)
         pauses = Pauses(app.broker, self.dispatcher, self.consuming.names)
+        self.events = WorkerEvents(app, hostname, self.dispatcher, pool, 0.05)
         self.state = WorkerState(
             *(app, hostname, self._stop, self.dispatcher, pool, admission),
-            *(self.consuming, pauses, window, time.monotonic() - 7, admission.limits, 100),
+            *(self.consuming, pauses, window, self.events),
+            *(time.monotonic() - 7, admission.limits, 100),
         )
         self.node = Node(self.state)
         self.services = [
-            self.node.serve(), pauses.watch(), self.dispatcher.keep_revoked(), self._fetch()
-        ]  # fmt: skip
-
-    async def _fetch(self) -> None:
-        await self.dispatcher.fetch()
+            self.node.serve(),
+            self.events.run(),
+            pauses.watch(),
+            self.dispatcher.keep_revoked(),
+            self.dispatcher.fetch(),
+        ]
 
     def _stop(self) -> None:
         self.stopped = True

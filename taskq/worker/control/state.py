@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from taskq.worker.admission import Admission
     from taskq.worker.consuming import Consuming
     from taskq.worker.dispatcher import Dispatcher
+    from taskq.worker.events import WorkerEvents
     from taskq.worker.pauses import Pauses
     from taskq.worker.pool.base import Pool
     from taskq.worker.window import Window
@@ -34,6 +35,7 @@ class WorkerState:
         consuming: the worker's queues.
         pauses: which of them are paused.
         window: how many messages it holds.
+        events: tells events, while that is on.
         started: when it started, by the monotonic clock.
         limits: its hard and soft time limit, for tasks without one.
         max_tasks: tasks after which a process is replaced.
@@ -48,6 +50,7 @@ class WorkerState:
     consuming: Consuming
     pauses: Pauses
     window: Window
+    events: WorkerEvents
     started: float
     limits: tuple[float | None, float | None] = (None, None)
     max_tasks: int | None = None

@@ -138,6 +138,27 @@ def _seconds(name: str, value: Any) -> float | None:
     return float(value) or None
 
 
+# Events
+
+
+def enable_events(state: WorkerState) -> Any:
+    if not state.events.enable():
+        return ok("task events already enabled")
+    logger.info("events are enabled by remote control")
+    return ok("task events enabled")
+
+
+def disable_events(state: WorkerState) -> Any:
+    if not state.events.disable():
+        return ok("task events already disabled")
+    logger.info("events are disabled by remote control")
+    return ok("task events disabled")
+
+
+def heartbeat(state: WorkerState) -> Any:
+    return ok("heartbeat sent" if state.events.heartbeat() else "events are disabled")
+
+
 # The pool, and the worker
 
 

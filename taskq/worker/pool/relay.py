@@ -19,6 +19,7 @@ import msgspec
 from taskq import exceptions
 from taskq.backends.base import Backend, ChordPart, Outcome
 from taskq.brokers.base import Broker, Consumer, DeadLetter, QueueDepth
+from taskq.brokers.notices import Channel, Notice, Subscription
 from taskq.message import TaskMessage
 from taskq.routing import Queue
 from taskq.worker.pool.packets import Receiver, Wait, send
@@ -41,6 +42,7 @@ class Call(msgspec.Struct, array_like=True):
     task_ids: list[str] = []
     queues: list[Queue] = []
     parts: list[ChordPart] = []
+    notices: list[Notice] = []
 
 
 class Answer(msgspec.Struct, array_like=True):
@@ -94,6 +96,8 @@ class Relay:
     async def _do(self, call: Call) -> dict[str, Outcome]:
         if call.method == "publish":
             self._broker.publish(call.messages)
+        elif call.method == "broadcast":
+            self._broker.broadcast(call.notices)
         elif call.method == "declare":
             self._broker.declare(call.queues)
         elif call.method == "store":
@@ -204,6 +208,23 @@ class RelayBroker(Broker):
 
     def declare(self, queues: Iterable[Queue]) -> None:
         self._client.ask("declare", queues=list(queues))
+
+    def broadcast(self, notices: Sequence[Notice]) -> None:
+        self._client.ask("broadcast", notices=list(notices))
+
+    def subscribe(
+        self, channel: Channel, keys: Sequence[str] = ("#",), *, name: str = ""
+    ) -> Subscription:
+        _refuse("wait for workers' answers, or for events,")
+
+    def pause(self, queue: str) -> None:
+        _refuse("pause a queue")
+
+    def resume(self, queue: str) -> None:
+        _refuse("resume a queue")
+
+    def paused(self) -> list[str]:
+        _refuse("ask which queues are paused")
 
     def queues(self) -> list[str]:
         _refuse("list queues")
