@@ -38,7 +38,7 @@ def make_broker(url: str, conf: Settings) -> Broker:
         options = conf.broker_transport_options
         return RedisBroker(address(url, conf, options, conf.broker_use_ssl))
     if scheme in AMQP_SCHEMES:
-        return _amqp(url, conf, scheme)
+        return _amqp(url, conf)
     # importlib.metadata is slow to import, and only brokers of third parties need it.
     from importlib.metadata import entry_points
 
@@ -53,17 +53,11 @@ def make_broker(url: str, conf: Settings) -> Broker:
     )
 
 
-def _amqp(url: str, conf: Settings, scheme: str) -> Broker:
+def _amqp(url: str, conf: Settings) -> Broker:
     """RabbitMQ, by the driver that the scheme names."""
     from taskq.brokers.amqp import AmqpBroker
-    from taskq.brokers.amqp.address import address
+    from taskq.stores.amqp.address import address
+    from taskq.stores.amqp.drivers import drivers
 
     where = address(url, conf)
-    if where.driver == "pika":
-        with driver(("pika",), "pika", scheme):
-            from taskq.brokers.amqp.pika import PikaInbox, PikaLink
-
-        return AmqpBroker(where, PikaLink, PikaInbox)
-    from taskq.brokers.amqp.pyamqp import PyAmqpInbox, PyAmqpLink
-
-    return AmqpBroker(where, PyAmqpLink, PyAmqpInbox)
+    return AmqpBroker(where, *drivers(where))

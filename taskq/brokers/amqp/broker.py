@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 
 from taskq.brokers.amqp import topology
 from taskq.brokers.amqp.dead_letters import DeadLetters
-from taskq.brokers.amqp.links import (
+from taskq.brokers.amqp.notices import AmqpSubscription, BlockingSubscription, tell
+from taskq.brokers.amqp.publishing import Attempts, delayed, missing_exchange, publish
+from taskq.brokers.amqp.standing_orders import StandingOrders, write_paused, write_revoked
+from taskq.brokers.amqp.wire import to_message, to_parcel
+from taskq.brokers.base import Broker, Consumer, DeadLetter, QueueDepth
+from taskq.brokers.notices import AsyncSubscription, Channel, Notice, Subscription
+from taskq.exceptions import DecodeError, OperationalError, QueueNotFound
+from taskq.message import TaskMessage
+from taskq.routing import Queue
+from taskq.stores.amqp.links import (
     NOT_FOUND,
     PRECONDITION_FAILED,
     Bind,
@@ -23,19 +32,12 @@ from taskq.brokers.amqp.links import (
     Link,
     Step,
 )
-from taskq.brokers.amqp.notices import AmqpSubscription, BlockingSubscription, tell
-from taskq.brokers.amqp.publishing import Attempts, Links, delayed, missing_exchange, publish
-from taskq.brokers.amqp.standing_orders import StandingOrders, write_paused, write_revoked
-from taskq.brokers.amqp.wire import Parcel, to_message, to_parcel
-from taskq.brokers.base import Broker, Consumer, DeadLetter, QueueDepth
-from taskq.brokers.notices import AsyncSubscription, Channel, Notice, Subscription
-from taskq.exceptions import DecodeError, OperationalError, QueueNotFound
-from taskq.message import TaskMessage
-from taskq.routing import Queue
+from taskq.stores.amqp.parcels import Parcel
+from taskq.stores.amqp.pool import Links
 
 if TYPE_CHECKING:
     from taskq.backends.base import Backend
-    from taskq.brokers.amqp.address import Address
+    from taskq.stores.amqp.address import Address
 
 
 class AmqpBroker(Broker):

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from taskq.brokers.amqp import topology
-from taskq.brokers.amqp.links import ChannelError, Inbox
 from taskq.brokers.amqp.open_tags import OpenTags
 from taskq.brokers.amqp.standing_orders import StandingOrders
 from taskq.brokers.amqp.wire import (
@@ -27,8 +26,6 @@ from taskq.brokers.amqp.wire import (
     CRASHES,
     DELIVERIES,
     DUE,
-    Arrival,
-    Parcel,
     again,
     crashes,
     deliveries,
@@ -39,6 +36,8 @@ from taskq.brokers.base import Consumer, Delivery, Fate, Settlement
 from taskq.exceptions import DecodeError, OperationalError
 from taskq.message import MAX_PRIORITY, TaskMessage, pack
 from taskq.routing import Broadcast, Queue
+from taskq.stores.amqp.links import ChannelError, Inbox
+from taskq.stores.amqp.parcels import Arrival, Parcel
 
 if TYPE_CHECKING:
     from taskq.brokers.amqp.broker import AmqpBroker

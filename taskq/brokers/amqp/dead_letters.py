@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from taskq.brokers.amqp import topology
-from taskq.brokers.amqp.links import Link
 from taskq.brokers.amqp.wire import (
     DEAD,
-    Arrival,
-    Parcel,
     again,
     crashes,
     dead_mark,
@@ -22,6 +19,8 @@ from taskq.brokers.amqp.wire import (
 from taskq.brokers.base import DeadLetter
 from taskq.exceptions import DecodeError
 from taskq.message import new_id, pack
+from taskq.stores.amqp.links import Link
+from taskq.stores.amqp.parcels import Arrival, Parcel
 
 if TYPE_CHECKING:
     from taskq.brokers.amqp.broker import AmqpBroker

@@ -9,11 +9,11 @@ from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from taskq.brokers.amqp.links import Bind, ChannelError, DeclareExchange, DeclareQueue, Inbox, Link
-from taskq.brokers.amqp.wire import Parcel
 from taskq.brokers.notices import MAX_UNREAD, AsyncSubscription, Channel, Notice, Subscription
 from taskq.exceptions import OperationalError
 from taskq.message import new_id
+from taskq.stores.amqp.links import Bind, ChannelError, DeclareExchange, DeclareQueue, Inbox, Link
+from taskq.stores.amqp.parcels import Parcel
 
 if TYPE_CHECKING:
     from taskq.brokers.amqp.broker import AmqpBroker

@@ -13,10 +13,10 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from taskq.brokers.amqp.links import ChannelError, DeclareQueue, Inbox, Link
-from taskq.brokers.amqp.wire import Parcel
 from taskq.exceptions import ImproperlyConfigured, OperationalError
 from taskq.message import new_id
+from taskq.stores.amqp.links import ChannelError, DeclareQueue, Inbox, Link
+from taskq.stores.amqp.parcels import Parcel
 
 if TYPE_CHECKING:
     from taskq.brokers.amqp.broker import AmqpBroker

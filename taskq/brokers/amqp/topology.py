@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from taskq.brokers.amqp.address import Address
-from taskq.brokers.amqp.links import Bind, DeclareExchange, DeclareQueue, Step
 from taskq.exceptions import ImproperlyConfigured
 from taskq.message import MAX_PRIORITY
 from taskq.routing import Broadcast, Exchange, Queue
+from taskq.stores.amqp.address import Address
+from taskq.stores.amqp.links import Bind, DeclareExchange, DeclareQueue, Step
 
 DEAD_EXCHANGE = "taskq.dead"
 """Dead letters are published here with the name of their queue."""

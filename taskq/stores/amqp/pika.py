@@ -17,8 +17,9 @@ from pika import spec
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.adapters.select_connection import IOLoop
 
-from taskq.brokers.amqp.address import Address, Node, tls_context
-from taskq.brokers.amqp.links import (
+from taskq.exceptions import EncodeError, OperationalError
+from taskq.stores.amqp.address import Address, Node, tls_context
+from taskq.stores.amqp.links import (
     Bind,
     ChannelError,
     DeclareExchange,
@@ -29,9 +30,8 @@ from taskq.brokers.amqp.links import (
     consumer_tag,
     queue_of,
 )
-from taskq.brokers.amqp.tables import encode_table
-from taskq.brokers.amqp.wire import Arrival, Parcel
-from taskq.exceptions import EncodeError, OperationalError
+from taskq.stores.amqp.parcels import Arrival, Parcel
+from taskq.stores.amqp.tables import encode_table
 
 if logging.getLogger("pika").level == logging.NOTSET:
     # It tells of every step and, of each lost connection, several tracebacks; what matters of

@@ -18,8 +18,9 @@ import amqp
 from amqp import spec
 from amqp.exceptions import AMQPError, FrameError
 
-from taskq.brokers.amqp.address import Address, Node, Tls
-from taskq.brokers.amqp.links import (
+from taskq.exceptions import EncodeError, OperationalError
+from taskq.stores.amqp.address import Address, Node, Tls
+from taskq.stores.amqp.links import (
     Bind,
     ChannelError,
     DeclareExchange,
@@ -30,8 +31,7 @@ from taskq.brokers.amqp.links import (
     consumer_tag,
     queue_of,
 )
-from taskq.brokers.amqp.wire import Arrival, Parcel
-from taskq.exceptions import EncodeError, OperationalError
+from taskq.stores.amqp.parcels import Arrival, Parcel
 
 T = TypeVar("T")
 

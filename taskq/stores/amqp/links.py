@@ -15,9 +15,9 @@ from typing import Any
 
 import msgspec
 
-from taskq.brokers.amqp.address import Address
-from taskq.brokers.amqp.wire import Arrival, Parcel
 from taskq.exceptions import OperationalError
+from taskq.stores.amqp.address import Address
+from taskq.stores.amqp.parcels import Arrival, Parcel
 
 WINDOW = 1000
 """Messages that are published before the broker must have confirmed the first of them: with

@@ -1,0 +1,1 @@
+"""RabbitMQ as broker and result store have it in common: addresses, connections, drivers."""
