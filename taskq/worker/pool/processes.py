@@ -319,7 +319,8 @@ class ProcessPool(Pool):
                 continue
             report.ticket = job.ticket
             self._pace.note(job.task.name, report.runtime)
-            if job.terminated and report.state != states.SUCCESS:
+            # Not of one that comes once more, so that whoever must know is told of its end.
+            if job.terminated and job.verdict is None and report.state != states.SUCCESS:
                 self._events.lost(job, Loss.CRASHED, "it was terminated")
             else:
                 self._events.finished(job, report)
