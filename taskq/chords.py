@@ -7,82 +7,141 @@ from collections.abc import Mapping
 from typing import Any
 
 from taskq import states
-from taskq.backends.base import ChordPart, Outcome
+from taskq.backends.base import Outcome
 from taskq.canvas.chord import CHORD_TASK
-from taskq.exceptions import ChordError
-from taskq.execution import Sentence, TaskRunner
+from taskq.canvas.plan import link_ids
+from taskq.canvas.signature import as_list
+from taskq.exceptions import ChordError, OperationalError
+from taskq.execution.opening import Opener
 from taskq.failure import ExceptionInfo, rebuild
 from taskq.follow_ups import FollowUps
-from taskq.message import TaskMessage
+from taskq.message import TaskMessage, unpack
+from taskq.request import Request
 from taskq.task import Task
 
 logger = logging.getLogger("taskq.task")
 
 
 class _ChordTask(Task[..., None]):
-    """Runs in a worker like any other task, at least once; all that it sends has a key."""
+    """Runs in a worker like any other task, at least once; all that it sends has a key.
+
+    It is repeated while the broker or the store is away.  Whatever else keeps what follows
+    from being sent will not pass, and is how the chord has failed.
+    """
 
     name = CHORD_TASK
     ignore_result = True
     max_retries = None
-    autoretry_for = (Exception,)
+    autoretry_for = (OperationalError, OSError)
     default_retry_delay = 1
 
-    def run(self, group: str, size: int, body: Mapping[str, Any]) -> None:
-        """Send the body with the members' results, or tell who waits for it of an error.
+    def run(self, group: str, size: int, overdue: bool = False) -> None:
+        """Send what follows with the members' results, or tell who waits for it of an error.
 
         Args:
             group: the header's id.
             size: how many members there are.
-            body: the body's signature, as a document.
+            overdue: nobody waits for the rest of them any longer.
         """
         backend = self.app.backend
         parts = backend.chord_parts(group)
-        if len(parts) < size:
+        record = backend.chord_record(group)
+        steps = self._steps(record)
+        if not steps or (len(parts) < size and not overdue):
             logger.warning("chord %s: its body has been sent before", group)
             return
-        codec = self.app.result_codec
-        documents = [
-            codec.decode(Outcome("", states.SUCCESS, parts[index])) for index in sorted(parts)
-        ]
-        failed = [d for d in documents if d["status"] != states.SUCCESS]
-        if failed:
-            self._tell_failure(group, body, failed[0])
+        try:
+            messages = self._messages(group, steps, self._values(parts, size))
+        except (OperationalError, OSError):
+            raise
+        except ChordError as error:
+            self._fail(group, steps, error)
+        except Exception as exc:
+            logger.exception("chord %s: what follows cannot be sent", group)
+            self._fail(group, steps, ChordError(f"what follows cannot be sent: {exc!r}"))
         else:
-            results = [document["result"] for document in documents]
-            self.app.producer.publish(self._messages(group, body, (results,)))
-        backend.forget_parts(group)
+            self.app.producer.publish(messages)
+        backend.forget_chord(group)
 
-    def _messages(
-        self, group: str, body: Mapping[str, Any], args: tuple[Any, ...]
-    ) -> list[TaskMessage]:
-        return FollowUps(self.app).of_chord(self.request, group, body, args)
+    def _steps(self, record: bytes | None) -> list[Any]:
+        """What follows, the last step first; nothing if it was sent before."""
+        if record is None:
+            # A member that was sent by software of another kind brought it along.
+            return list(self.request.chain or ())
+        opened = Opener(self.app, self.request.hostname).open(unpack(record), "", 1)
+        return list(opened.chain or ())
 
-    def _tell_failure(self, group: str, body: Mapping[str, Any], member: Mapping[str, Any]) -> None:
-        """The body fails as if it had been sent: to its errbacks, its chain and its own chord."""
-        cause = member["result"]
-        what = rebuild(dict(cause)) if isinstance(cause, Mapping) else cause
-        error = ChordError(f"Dependency {member['task_id']} raised {what!r}")
-        traceback = ExceptionInfo(error).traceback
-        sentence = Sentence(states.FAILURE, "ChordError", str(error))
-        app, runner = self.app, TaskRunner(self.app)
-        messages: list[TaskMessage] = []
-        outcomes: list[Outcome] = []
-        parts: list[ChordPart] = []
-        for message in self._messages(group, body, ()):
-            report = runner.pronounce(0, message, self.request.queue, sentence)
-            messages += report.follow_ups
-            outcome = app.result_codec.encode(
-                message.id, states.FAILURE, error, traceback, message.headers
-            )
-            outcomes += [outcome, *report.never_run]
-            if report.part is not None:
-                parts.append(report.part)
+    def _values(self, parts: Mapping[int, bytes], size: int) -> list[Any]:
+        """The members' results, in their order.
+
+        Raises:
+            ChordError: one of them has failed, or has not ended.
+            DecodeError: one cannot be read.
+        """
+        codec = self.app.result_codec
+        values = []
+        for index in sorted(parts):
+            document = codec.decode(Outcome("", states.SUCCESS, parts[index]))
+            if document["status"] != states.SUCCESS:
+                cause = document["result"]
+                what = rebuild(dict(cause)) if isinstance(cause, Mapping) else cause
+                raise ChordError(f"Dependency {document['task_id']} raised {what!r}")
+            values.append(document["result"])
+        if len(values) < size:
+            days = round(self.app.backend.chord_expires / 86400)
+            raise ChordError(f"{len(values)} of {size} members have ended within {days} days")
+        return values
+
+    def _messages(self, group: str, steps: list[Any], values: list[Any]) -> list[TaskMessage]:
+        return FollowUps(self.app).of_chord(self.request, group, steps, values)
+
+    def _fail(self, group: str, steps: list[Any], error: ChordError) -> None:
+        """What follows fails as if it had been sent: to errbacks, results, and its own chord."""
+        app, follow_ups = self.app, FollowUps(self.app)
+        info = ExceptionInfo(error)
+        ids = link_ids(steps[::-1])
+        failed = Request(
+            TaskMessage(_headers(steps, ids[0] if ids else self.request.id), b""),
+            embed={"errbacks": _errbacks(steps[::-1])},
+            queue=self.request.queue,
+            hostname=self.request.hostname,
+        )
+        messages = follow_ups.of_failure(failed, error, info)
+        for number, message in enumerate(messages):
+            message.once = f"{group}:errback-{number}"
         if messages:
             app.producer.publish(messages)
-        app.backend.store(outcomes)
-        if parts and (complete := app.backend.add_parts(parts)):
-            app.producer.publish([part.done for part in complete])
+        encode = app.result_codec.encode
+        app.backend.store([encode(key, states.FAILURE, error, info.traceback) for key in ids])
+        part = follow_ups.part(failed, states.FAILURE, error)
+        if part is not None and (complete := app.backend.add_parts([part])):
+            app.producer.publish([each.done for each in complete])
+
+
+def _headers(steps: list[Any], task_id: str | None) -> dict[str, Any]:
+    """Those of the message that would have been sent first, as far as anybody asks for them."""
+    last, first = steps[0].get("options") or {}, steps[-1]
+    size = (last.get("chord") or {}).get("chord_size")
+    return {
+        "id": task_id,
+        "task": first["task"],
+        "chord_place": [last.get("group_id"), last.get("group_index"), size],
+    }
+
+
+def _errbacks(steps: list[Any]) -> list[Any]:
+    """The errbacks of the first step that has any, each once."""
+    for step in steps:
+        parts = [step]
+        if step.get("subtask_type") == "group":
+            parts += step["kwargs"]["tasks"]
+        found: list[Any] = []
+        for part in parts:
+            linked = as_list((part.get("options") or {}).get("link_error"))
+            found += [errback for errback in linked if errback not in found]
+        if found:
+            return found
+    return []
 
 
 def make_chord_task() -> Task[..., None]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from taskq import states
 from taskq.brokers.base import Fate
-from taskq.canvas import Signature, chain
+from taskq.canvas import Signature
+from taskq.canvas.signature import as_list
 from taskq.execution import Report, TaskRunner
 from taskq.failure import ExceptionInfo
 from taskq.follow_ups import FollowUps
@@ -65,28 +66,35 @@ def run_eagerly(
 
 
 def fail_eagerly(
-    app: TaskQ, signature: Signature, error: Exception, throw: bool | None
+    app: TaskQ, steps: Sequence[Signature], error: Exception, throw: bool | None
 ) -> EagerResult[Any]:
-    """End a task here that cannot run, and tell its errbacks.
+    """End steps here that cannot run, and tell their errbacks.
 
     Args:
         app: whose task it is.
-        signature: the task, or a chain whose first step it is.
-        error: why it cannot run.
+        steps: what cannot run.
+        error: why.
         throw: raise the error; the setting ``task_eager_propagates`` by default.
     """
-    first = signature.steps()[0] if isinstance(signature, chain) else signature
-    options = first["options"]
-    message = app.producer.build(first.task, (), {}, {"task_id": options.get("task_id")})
-    embed = _listed({"errbacks": options.get("link_error")})
+    first = steps[0]
+    task_id = first.id if first.subtask_type is None else None
+    message = app.producer.build(first.task, (), {}, {"task_id": task_id})
+    errors = [each for step in steps for each in as_list(step["options"].get("link_error"))]
+    request = Request(message, embed={"errbacks": _each_once(errors)}, is_eager=True)
     report = Report(0, Fate.DONE, states.FAILURE)
-    request = Request(message, embed=embed, is_eager=True)
     info = ExceptionInfo(error)
     FollowUps(app).tell_failure(report, request, error, info)
     if app.conf.task_eager_propagates if throw is None else throw:
         raise error
-    last = signature.result()
-    return EagerResult(last.id, error, states.FAILURE, info.traceback, first.task)
+    return EagerResult(first.id or message.id, error, states.FAILURE, info.traceback, first.task)
+
+
+def _each_once(signatures: Sequence[Any]) -> list[Any]:
+    found: list[Any] = []
+    for each in signatures:
+        if each not in found:
+            found.append(each)
+    return found
 
 
 def _listed(embed: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -20,6 +20,7 @@
      │   └─ Reject
      ├─ TaskRevokedError             the result belongs to a revoked task
      ├─ MaxRetriesExceededError      a task used up its retries
+     ├─ IncompleteStream             what a task has led to is not known yet
      ├─ ChordError                   a member of a chord failed
      ├─ SoftTimeLimitExceeded        raised inside of a task, which may catch it
      ├─ TimeLimitExceeded            the task was stopped at its hard limit
@@ -218,6 +219,10 @@ class MaxRetriesExceededError(TaskQError):
         super().__init__(*args)
         self.task_args = task_args
         self.task_kwargs = dict(task_kwargs or {})
+
+
+class IncompleteStream(TaskQError):
+    """What a task has led to is not known yet, since it has not ended."""
 
 
 class ChordError(TaskQError):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from taskq import states
 from taskq.backends.base import ChordPart, Outcome
-from taskq.canvas import Signature, chain, chord, group
+from taskq.canvas import Signature, chain
 from taskq.canvas.chord import CHORD_TASK
+from taskq.canvas.plan import link_ids, make_plan
+from taskq.canvas.steps import COMPOSITE
+from taskq.chord_records import keep_chords
 from taskq.failure import ExceptionInfo
 from taskq.message import TaskMessage, step_id
 from taskq.producer import CallOptions, known_options
@@ -46,6 +50,28 @@ class FollowUps:
             messages.append(request.retry_message)
         return messages
 
+    def of_replacement(self, request: Request) -> list[TaskMessage]:
+        """The messages of what takes a task's place."""
+        step = f"replacement-{request.replaced_task_nesting}"
+        return self._step(request, step, request.replacement, ())
+
+    def of_chord(
+        self, request: Request, group: str, steps: list[Any], values: list[Any]
+    ) -> list[TaskMessage]:
+        """The messages of what follows a chord, accepted once however often they are sent.
+
+        Args:
+            request: the task that sends them.
+            group: the id of the chord's header.
+            steps: what follows, the last step first.
+            values: the members' results.
+        """
+        *rest, following = steps
+        messages = self._step(request, "body", following, (values,), rest)
+        for number, message in enumerate(messages):
+            message.once = f"{group}:body-{number}"
+        return messages
+
     def _step(
         self,
         request: Request,
@@ -64,51 +90,26 @@ class FollowUps:
             rest: the steps after it, in reverse.
         """
         signature = Signature.from_dict(document, self._app)
-        if signature.subtask_type is not None and rest:
-            signature, rest = chain(signature, *reversed(rest), app=self._app), None
-        if isinstance(signature, chain):
-            signature = signature.begins_with_many({}) or signature
-        if isinstance(signature, group | chord):
-            return self._members(request, step, signature, args)
-        if isinstance(signature, chain):
-            signature, _ = signature.call(args)
-            args = ()
-        return [self._message(request, step, signature, args, rest)]
-
-    def _members(
-        self, request: Request, step: str, signature: group | chord, args: tuple[Any, ...]
-    ) -> list[TaskMessage]:
-        """The messages of a group or a chord, the same for every execution of what it follows."""
-        group_id = step_id(request.id or "", step)
-        if isinstance(signature, chord):
-            calls, body = signature.calls(args, options={"group_id": group_id})
-            if not calls:
-                return self._step(request, step, body, ([],))
-        else:
-            calls = signature.calls(args, options={"group_id": signature.id or group_id})
-        plain = [
-            part for call in calls for part in (call.plan()[0] if call.subtask_type else [call])
-        ]
+        if signature.subtask_type not in COMPOSITE:
+            message = self._message(request, step, signature, args, rest)
+            if request.trail:
+                request.children.append(self._app.AsyncResult(message.id, message.task))
+            return [message]
+        ids = (step_id(request.id or "", f"{step}-{number}") for number in count())
+        whole: Signature = signature
+        if rest:
+            whole = chain(app=self._app)
+            whole["kwargs"]["tasks"] = [signature, *reversed(rest)]
+        plan = make_plan(whole, args, make_id=lambda: next(ids))
+        if not plan.calls:
+            return []
+        if request.trail:
+            request.children.append(plan.begun)
+        keep_chords(self._app, plan.chords, request.root_id)
         return [
-            self._message(request, f"{step}-{number}", call, ())
-            for number, call in enumerate(plain)
+            self._message(request, f"{step}-{number}", call, (), call["options"].get("chain"))
+            for number, call in enumerate(plan.calls)
         ]
-
-    def of_chord(
-        self, request: Request, header: str, body: Mapping[str, Any], args: tuple[Any, ...]
-    ) -> list[TaskMessage]:
-        """The messages of a chord's body, accepted once however often they are sent.
-
-        Args:
-            request: the task that sends them.
-            header: the id of the chord's header.
-            body: the body's signature.
-            args: what the body is given.
-        """
-        messages = self._step(request, "body", body, args)
-        for number, message in enumerate(messages):
-            message.once = f"{header}:body-{number}"
-        return messages
 
     def _message(
         self,
@@ -123,10 +124,11 @@ class FollowUps:
         options.setdefault("task_id", step_id(request.id or "", step))
         options["root_id"] = request.root_id
         options["parent_id"] = request.id
-        options["once"] = f"{request.id}:{request.retries}:{step}"
+        options["once"] = f"{request.run_key}:{step}"
         if rest:
             # In reverse: the steps of a chain within the chain come before the rest of it.
-            options["chain"] = [*rest, *(options.get("chain") or ())]
+            own = options.get("chain")
+            options["chain"] = rest if own is None or own is rest else [*rest, *own]
         task = self._app.tasks.get(signature.task)
         return self._app.producer.build(signature.task, all_args, kwargs, options, task)
 
@@ -135,37 +137,63 @@ class FollowUps:
 
         Of a chain the last step is the member; one that ends before is counted in its place.
         """
-        place: Mapping[str, Any] | None = {
-            "chord": request.chord,
-            "group_id": request.group,
-            "group_index": request.group_index,
-        }
-        if not request.chord:
-            place = _place(request.chain[0]) if request.chain else None
-        if request.is_eager or place is None:
+        if request.is_eager or request.message is None:
             return None
-        document = place.get("chord")
-        header, index = place.get("group_id"), place.get("group_index")
-        if header is None or index is None or not isinstance(document, Mapping):
+        return self.part_of(request.message, request.queue, state, value, request.chord)
+
+    def part_of(
+        self, message: TaskMessage, queue: str, state: str, value: Any, body: Any = None
+    ) -> ChordPart | None:
+        """`part` of a message, by its headers.
+
+        Args:
+            message: the member.
+            queue: where it was taken from.
+            state: how it ended.
+            value: with what.
+            body: the body that came with it, where a sender of another kind puts it there.
+        """
+        place: Any = message.headers.get("chord_place")
+        if place is None and isinstance(body, Mapping):
+            headers = message.headers
+            place = [headers.get("group"), headers.get("group_index"), body.get("chord_size")]
+        if not is_place(place):
             return None
-        size = document.get("chord_size")
-        if not isinstance(size, int):
-            return None
-        outcome = self._app.result_codec.encode(request.id or "", state, value)
+        header, index, size = place
+        outcome = self._app.result_codec.encode(message.id, state, value)
+        return ChordPart(header, index, size, outcome.payload, self.done(place, queue, body))
+
+    def done(
+        self,
+        place: list[Any],
+        queue: str,
+        body: Any = None,
+        once: str | None = None,
+        overdue: bool = False,
+    ) -> TaskMessage:
+        """The message to send when all members of a chord have ended.
+
+        Args:
+            place: the place of one of them.
+            queue: where to send it: a queue that is consumed.
+            body: what follows, if that is not kept in the store.
+            once: the key under which it is accepted a single time.
+            overdue: nobody waits for the rest of the members any longer.
+        """
+        header, _, size = place
         options: CallOptions = {
             "task_id": step_id(header, "chord"),
-            "queue": request.queue or None,
-            "once": f"{header}:chord",
+            "once": once or f"{header}:chord",
             "ignore_result": True,
-            "root_id": request.root_id,
         }
+        if isinstance(body, Mapping) and body.get("task") != CHORD_TASK:
+            options["chain"] = [dict(body)]
         task = self._app.tasks[CHORD_TASK]
-        done = self._app.producer.build(
-            CHORD_TASK, (header, size, dict(document)), {}, options, task
-        )
+        kwargs = {"overdue": True} if overdue else {}
+        done = self._app.producer.build(CHORD_TASK, (header, size), kwargs, options, task)
         # To the member's own queue: this worker consumes it, and it is counted in one step there.
-        done.exchange, done.routing_key = "", request.queue
-        return ChordPart(header, index, size, outcome.payload, done)
+        done.exchange, done.routing_key = "", queue
+        return done
 
     def tell_failure(
         self,
@@ -188,13 +216,12 @@ class FollowUps:
             report.never_run = self.never_run(request, exc, info.traceback)
         if request.errbacks and errbacks:
             report.follow_ups = self.of_failure(request, exc, info)
-        if request.chord or request.chain:
-            report.part = self.part(request, states.FAILURE, exc)
+        report.part = self.part(request, states.FAILURE, exc)
 
     def never_run(self, request: Request, exc: BaseException, traceback: str) -> list[Outcome]:
         """Whoever waits for a later step of the chain gets the error of this one, as in Celery."""
         codec = self._app.result_codec
-        ids = [key for step in request.chain or () for key in _result_ids(step)]
+        ids = link_ids(request.chain or ())
         return [codec.encode(key, states.FAILURE, exc, traceback) for key in ids]
 
     def of_failure(
@@ -238,31 +265,14 @@ def check_steps(embed: dict[str, Any]) -> None:
             raise TypeError(f"{name} must be a list of signatures")
 
 
-def _result_ids(document: Mapping[str, Any]) -> Iterator[str]:
-    """The ids of the results that a signature would have had."""
-    inner = document.get("kwargs") or {}
-    kind = document.get("subtask_type")
-    if kind == "group":
-        for member in inner["tasks"]:
-            yield from _result_ids(member)
-    elif kind == "chain":
-        yield from _result_ids(inner["tasks"][-1])
-    elif kind == "chord" and inner["body"]["subtask_type"]:
-        yield from _result_ids(inner["body"])
-    elif task_id := (document.get("options") or {}).get("task_id"):
-        yield task_id
-
-
-def _place(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The options that say which member of which chord a signature is; None if it is none."""
-    inner = document.get("kwargs") or {}
-    kind = document.get("subtask_type")
-    if kind == "chain":
-        return _place(inner["tasks"][-1])
-    if kind == "chord":
-        return _place(inner["body"])
-    options: Mapping[str, Any] = document.get("options") or {}
-    return options if options.get("chord") and kind != "group" else None
+def is_place(place: Any) -> bool:
+    """Is it a place in a chord: the header's id, the place and the size?"""
+    return (
+        isinstance(place, list)
+        and [type(value) for value in place] == [str, int, int]
+        and place[1] >= 0
+        and place[2] > 0
+    )
 
 
 def _is_signature(step: Any) -> bool:

@@ -27,6 +27,9 @@ class Request:
         children: results of the tasks that this one has sent.
         retry_message: the message that `Task.retry` has prepared.
         retry_call: the arguments of that message.
+        trail: remember what the task sends, in `children`.
+        replacement: what `Task.replace` has prepared: a chain.
+        joined: how many members the task has added to its chord.
     """
 
     __slots__ = (
@@ -38,11 +41,14 @@ class Request:
         "headers",
         "hostname",
         "is_eager",
+        "joined",
         "kwargs",
         "message",
         "queue",
+        "replacement",
         "retry_call",
         "retry_message",
+        "trail",
     )
 
     def __init__(
@@ -70,6 +76,13 @@ class Request:
         self.children: list[Any] = []
         self.retry_message: TaskMessage | None = None
         self.retry_call: tuple[Any, Any] = (self.args, self.kwargs)
+        self.trail = True
+        self.replacement: Any = None
+        self.joined = 0
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """One of the attributes, or of the headers, by name."""
+        return getattr(self, name, self.headers.get(name, default))
 
     @property
     def id(self) -> str | None:
@@ -85,6 +98,15 @@ class Request:
     def retries(self) -> int:
         """How often it has been retried before this execution."""
         return self.headers.get("retries") or 0
+
+    @property
+    def run_key(self) -> str:
+        """Which run of the task it is, as a part of the keys of what follows it.
+
+        A retry has the same id, and so has what took the task's place.
+        """
+        nesting = self.replaced_task_nesting
+        return f"{self.id}:{nesting}.{self.retries}" if nesting else f"{self.id}:{self.retries}"
 
     @property
     def eta(self) -> str | None:
@@ -120,6 +142,21 @@ class Request:
     def timelimit(self) -> list[float | None]:
         """The limits that came with the call: [hard, soft], in seconds."""
         return self.headers.get("timelimit") or [None, None]
+
+    @property
+    def time_limit(self) -> float | None:
+        """The hard limit that came with the call, in seconds."""
+        return self.timelimit[0]
+
+    @property
+    def soft_time_limit(self) -> float | None:
+        """The soft limit that came with the call, in seconds."""
+        return self.timelimit[1]
+
+    @property
+    def replaced_task_nesting(self) -> int:
+        """How often a task of its id has been replaced before."""
+        return self.headers.get("replaced_task_nesting") or 0
 
     @property
     def origin(self) -> str | None:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from taskq import states
-from taskq.backends.base import Outcome
-from taskq.context import get_current_app, running
-from taskq.exceptions import TaskQError, TaskRevokedError, TimeoutError
-from taskq.failure import rebuild
+from taskq.context import get_current_app
+from taskq.exceptions import TimeoutError
+from taskq.joining import refuse_inside_task
+from taskq.known_outcome import KnownOutcome
+from taskq.result_tree import ResultTree
 
 if TYPE_CHECKING:
+    from taskq.app import TaskQ
     from taskq.backends.base import Backend
     from taskq.result_codec import ResultCodec
 
 R = TypeVar("R", covariant=True)
 
 
-class AsyncResult(Generic[R]):
+class AsyncResult(KnownOutcome, ResultTree, Generic[R]):
     """The result of one task, wherever and whenever it runs.
 
     ``await result`` and ``result.get()`` give the value, or raise what the task raised.
@@ -33,6 +35,9 @@ class AsyncResult(Generic[R]):
         parent: the result of the step before, in a chain: an `AsyncResult` or `GroupResult`.
     """
 
+    _group_type: ClassVar[Any] = None
+    """`GroupResult`, which stands on this class, and tells it so."""
+
     def __init__(
         self,
         id: str,
@@ -41,25 +46,21 @@ class AsyncResult(Generic[R]):
         task_name: str | None = None,
         parent: Any = None,
     ) -> None:
-        if not isinstance(id, str):
-            raise TypeError(f"a task's id is text, not {id!r}")
-        self.id = id
-        self.task_name = task_name
+        super().__init__(id, backend, codec, task_name)
         self.parent = parent
-        self._backend = backend
-        self._codec = codec
-        self._final: dict[str, Any] | None = None
         self._revoke: Callable[..., Any] | None = None
-
-    @property
-    def task_id(self) -> str:
-        """The task's id."""
-        return self.id
+        self._then: list[tuple[Callable[[Any], Any], Callable[[Any], Any] | None]] = []
 
     def get(
         self,
         timeout: float | None = None,
         propagate: bool = True,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        follow_parents: bool = True,
+        callback: Callable[[str, Any], Any] | None = None,
+        on_message: Callable[[dict[str, Any]], Any] | None = None,
+        on_interval: Callable[[], Any] | None = None,
         disable_sync_subtasks: bool = True,
     ) -> R:
         """Wait for the result.
@@ -67,6 +68,13 @@ class AsyncResult(Generic[R]):
         Args:
             timeout: seconds to wait; None waits for ever.
             propagate: raise what the task raised; otherwise return the exception.
+            interval: seconds between two calls of `on_interval`.
+            no_ack: accepted for Celery's sake.
+            follow_parents: accepted for Celery's sake: whoever waits for a later step of a
+                chain always gets the error of an earlier one.
+            callback: called with id and value, when it is there.
+            on_message: called with the stored document, when it is there.
+            on_interval: called while it is not.
             disable_sync_subtasks: refuse to wait inside a task, where waiting workers
                 can wait for each other for ever.
 
@@ -77,11 +85,33 @@ class AsyncResult(Generic[R]):
         if disable_sync_subtasks:
             refuse_inside_task()
         if self._final is None:
-            found = self._backend().wait([self.id], timeout)
-            self._take(found)
+            self._wait(timeout, interval if on_interval is not None else None, on_interval)
             if self._final is None:
                 raise self._too_late(timeout)
-        return self._value(self._final, propagate)
+        if on_message is not None:
+            on_message(self._final)
+        value: R = self._value(self._final, propagate)
+        if callback is not None:
+            callback(self.id, value)
+        return value
+
+    wait = get
+
+    def _wait(
+        self, timeout: float | None, interval: float | None, tell: Callable[[], Any] | None
+    ) -> None:
+        """Wait in the store; in pieces if somebody is to be told now and then."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = None if end is None else max(end - time.monotonic(), 0.0)
+            piece = left
+            if interval is not None:
+                piece = interval if left is None else min(interval, left)
+            self._take(self._backend().wait([self.id], piece))
+            if self._final is not None or piece == left:
+                return
+            if tell is not None:
+                tell()
 
     async def aget(self, timeout: float | None = None, propagate: bool = True) -> R:
         """`get` for code on an event loop."""
@@ -89,7 +119,8 @@ class AsyncResult(Generic[R]):
             self._take(await self._backend().await_([self.id], timeout))
             if self._final is None:
                 raise self._too_late(timeout)
-        return self._value(self._final, propagate)
+        value: R = self._value(self._final, propagate)
+        return value
 
     def __await__(self) -> Generator[Any, None, R]:
         return self.aget().__await__()
@@ -101,140 +132,86 @@ class AsyncResult(Generic[R]):
             "is a worker running on its queue, and does it keep results?"
         )
 
-    def _take(self, found: Mapping[str, Outcome]) -> dict[str, Any] | None:
-        """Decode what the store answered; keep it once it cannot change any more."""
-        outcome = found.get(self.id)
-        if outcome is None:
-            return None
-        document = self._codec().decode(outcome)
-        if document.get("status") in states.READY_STATES:
-            self._final = document
-        return document
+    def then(
+        self,
+        callback: Callable[[Any], Any],
+        on_error: Callable[[Any], Any] | None = None,
+        weak: bool = False,
+    ) -> Callable[[Any], Any]:
+        """Call a function with this result as soon as this process knows that it has ended.
 
-    def _value(self, document: dict[str, Any], propagate: bool) -> R:
-        value = self._result_of(document)
-        if propagate and document["status"] in states.PROPAGATE_STATES:
-            if isinstance(value, BaseException):
-                raise value
-            # update_state(state="FAILURE", meta=...), which says what it likes.
-            raise TaskQError(f"task {self.id} has failed, in its own words: {value!r}")
-        return value  # type: ignore[no-any-return]  # the task's own type, checked at the call
+        It knows when it waits for the result, or asks for its state.
 
-    def _result_of(self, document: Mapping[str, Any]) -> Any:
-        value = document.get("result")
-        status = document["status"]
-        if isinstance(value, BaseException):
-            return value
-        if status == states.REVOKED:
-            return TaskRevokedError(_first_argument(value) or "revoked")
-        if status in states.EXCEPTION_STATES and isinstance(value, Mapping) and "exc_type" in value:
-            traceback = document.get("traceback") if self._codec().tracebacks else None
-            return rebuild(dict(value), traceback)
+        Args:
+            callback: called if it has ended well; without `on_error`, however it has ended.
+            on_error: called if it has failed.
+            weak: accepted for Celery's sake.
+
+        Returns:
+            The callback.
+        """
+        self._then.append((callback, on_error))
+        if self._final is not None:
+            self._ended()
+        return callback
+
+    def _ended(self) -> None:
+        waiting, self._then = self._then, []
+        for callback, on_error in waiting:
+            failed = self.state in states.PROPAGATE_STATES
+            (on_error if failed and on_error is not None else callback)(self)
+
+    @property
+    def children(self) -> list[Any]:
+        """The results of the tasks and groups that it has sent, once it has ended."""
+        known = self._document().get("children") or ()
+        return [self._from_tuple(child) for child in known]
+
+    def _from_tuple(self, plain: Any) -> Any:
+        return from_tuple(plain, self._backend, self._codec)
+
+    @property
+    def app(self) -> TaskQ:
+        """The current app."""
+        return get_current_app()
+
+    @property
+    def backend(self) -> Backend:
+        """The store that is asked."""
+        return self._backend()
+
+    @property
+    def supports_native_join(self) -> bool:
+        """Can many be waited for together?  Every store can."""
+        return True
+
+    def maybe_throw(
+        self, propagate: bool = True, callback: Callable[[str, Any], Any] | None = None
+    ) -> Any:
+        """The value if there is one so far; raises what the task raised.
+
+        Args:
+            propagate: raise it; otherwise return the exception.
+            callback: called with id and value.
+        """
+        value = self._value(self._document(), propagate)
+        if callback is not None:
+            callback(self.id, value)
         return value
 
-    def _document(self) -> dict[str, Any]:
-        if self._final is not None:
-            return self._final
-        return self._take(self._backend().fetch([self.id])) or {"status": states.PENDING}
-
-    async def adocument(self) -> dict[str, Any]:
-        """What the store keeps of it, for code on an event loop."""
-        if self._final is not None:
-            return self._final
-        found = await self._backend().afetch([self.id])
-        return self._take(found) or {"status": states.PENDING}
-
-    @property
-    def state(self) -> str:
-        """One of `taskq.states`, or the task's own; PENDING if nothing is known of it."""
-        return str(self._document()["status"])
-
-    @property
-    def status(self) -> str:
-        """The same as `state`."""
-        return self.state
-
-    @property
-    def result(self) -> Any:
-        """The value, the exception, or what the task said of its progress; None so far."""
-        return self._result_of(self._document())
-
-    @property
-    def info(self) -> Any:
-        """The same as `result`."""
-        return self.result
-
-    @property
-    def traceback(self) -> str | None:
-        """The traceback in the worker, as text, if it failed."""
-        return self._document().get("traceback")
-
-    @property
-    def children(self) -> list[AsyncResult[Any]]:
-        """The results of the tasks that it has sent, once it has ended."""
-        known = self._document().get("children") or ()
-        return [AsyncResult(child[0][0], self._backend, self._codec) for child in known]
-
-    @property
-    def date_done(self) -> datetime | None:
-        """When it ended."""
-        done = self._document().get("date_done")
-        return datetime.fromisoformat(done) if done else None
-
-    @property
-    def name(self) -> str | None:
-        """The task's name; from the store only with ``result_extended``."""
-        return self.task_name or self._document().get("name")
-
-    @property
-    def args(self) -> Any:
-        """Positional arguments; only with ``result_extended``."""
-        return self._document().get("args")
-
-    @property
-    def kwargs(self) -> Any:
-        """Keyword arguments; only with ``result_extended``."""
-        return self._document().get("kwargs")
-
-    @property
-    def worker(self) -> str | None:
-        """The worker that ran it; only with ``result_extended``."""
-        return self._document().get("worker")
-
-    @property
-    def retries(self) -> int | None:
-        """How often it was retried; only with ``result_extended``."""
-        return self._document().get("retries")
-
-    @property
-    def queue(self) -> str | None:
-        """The queue that it came from; only with ``result_extended``."""
-        return self._document().get("queue")
-
-    def exists(self) -> bool:
-        """Is anything known of it?  PENDING alone does not tell."""
-        return self._final is not None or bool(self._backend().fetch([self.id]))
-
-    def ready(self) -> bool:
-        """Has it ended?"""
-        return self.state in states.READY_STATES
-
-    def successful(self) -> bool:
-        """Has it ended well?"""
-        return self.state == states.SUCCESS
-
-    def failed(self) -> bool:
-        """Has it ended badly?"""
-        return self.state == states.FAILURE
-
-    def maybe_throw(self, propagate: bool = True) -> Any:
-        """The value if there is one so far; raises what the task raised."""
-        return self._value(self._document(), propagate)
+    maybe_reraise = maybe_throw
 
     def forget(self) -> None:
-        """Delete the result from the store."""
-        self._final = None
-        self._backend().forget([self.id])
+        """Delete the result, and those of its parents, from the store."""
+        ids: list[str] = []
+        node: Any = self
+        while isinstance(node, AsyncResult):
+            node._final = None
+            ids.append(node.id)
+            node = node.parent
+        self._backend().forget(ids)
+        if node is not None:
+            node.forget()
 
     def revoke(self, terminate: bool = False, signal: str = "SIGTERM") -> None:
         """Let no worker run the task; see `taskq.control.Control.revoke`."""
@@ -282,32 +259,40 @@ class EagerResult(AsyncResult[R]):
             "date_done": datetime.fromtimestamp(time.time(), UTC).isoformat(),
         }
 
-    def get(
-        self,
-        timeout: float | None = None,
-        propagate: bool = True,
-        disable_sync_subtasks: bool = True,
-    ) -> R:
+    def get(self, timeout: float | None = None, propagate: bool = True, **kwargs: Any) -> R:  # type: ignore[override]
         """The value, which is here already: never waits, and so is allowed inside a task."""
-        return super().get(timeout, propagate, disable_sync_subtasks=False)
+        return super().get(timeout, propagate, **{**kwargs, "disable_sync_subtasks": False})
+
+    wait = get  # type: ignore[assignment]
 
     def forget(self) -> None:
         """There is nothing in a store to delete."""
 
 
-def _first_argument(value: Any) -> Any:
-    """The message in the stored form of an exception."""
-    message = value.get("exc_message") if isinstance(value, Mapping) else value
-    return message[0] if isinstance(message, list | tuple) and message else message
+def from_tuple(plain: Any, backend: Callable[[], Backend], codec: Callable[[], ResultCodec]) -> Any:
+    """The result, or that of a group, whose ids these are.
 
-
-def refuse_inside_task() -> None:
-    """Raise RuntimeError inside a task: waiting there can go on for ever."""
-    if running.get() is not None:
-        raise RuntimeError(
-            "never wait for a result inside a task: workers that wait for each other stop "
-            "for ever.  Link the tasks as a chain, or pass disable_sync_subtasks=False"
-        )
+    Args:
+        plain: what `AsyncResult.as_tuple` has returned, also after its way through JSON.
+        backend: the store to ask.
+        codec: reads what the store keeps.
+    """
+    if isinstance(plain, AsyncResult | AsyncResult._group_type):
+        return plain
+    pending: list[Any] = []
+    found: Any = None
+    while plain is not None:
+        pending.append(plain)
+        head = plain[0]
+        plain = head[1] if isinstance(head, list | tuple) else None
+    for head, members in reversed(pending):
+        result_id = head[0] if isinstance(head, list | tuple) else head
+        if members is None:
+            found = AsyncResult(result_id, backend, codec, parent=found)
+        else:
+            results = [from_tuple(member, backend, codec) for member in members]
+            found = AsyncResult._group_type(result_id, results, found, backend, codec)
+    return found
 
 
 def _no_store() -> Backend:

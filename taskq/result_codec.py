@@ -10,6 +10,7 @@ import msgspec
 
 from taskq import states
 from taskq.backends.base import Outcome
+from taskq.exceptions import DecodeError
 from taskq.failure import describe
 from taskq.serialization import compress_result, decompress_result
 from taskq.serialization.plain import all_plain
@@ -119,6 +120,22 @@ class ResultCodec:
             return _encode_plain(_Plain(state, result, None, (), done, task_id))
         except (OverflowError, UnicodeError):
             return None  # huge numbers and lone surrogates, which the usual way knows about
+
+    def encode_group(self, plain: Any) -> bytes:
+        """The document of a group: its results as `AsyncResult.as_tuple` has them, as Celery's."""
+        return self._serializers.encode({"result": plain}, self._serializer).body
+
+    def decode_group(self, payload: bytes) -> Any:
+        """The results in the document of a group.
+
+        Raises:
+            DecodeError: the bytes are no such document.
+        """
+        document = self._serializers.decode(payload, self._content_type, "utf-8", self._accept)
+        try:
+            return document["result"]
+        except (KeyError, TypeError) as exc:
+            raise DecodeError(f"the stored group has no results: {document!r}") from exc
 
     def _encodable(self, value: Any) -> bool:
         try:

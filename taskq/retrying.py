@@ -64,7 +64,7 @@ def retry_message(
         "retries": retries,
         "root_id": request.root_id,
         "parent_id": request.parent_id,
-        "once": f"{request.id}:{retries}:retry",
+        "once": f"{request.run_key}:retry",
     }
     message = producer.build(task.name, args, kwargs, following, task)
     if not changed:

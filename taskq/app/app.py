@@ -6,25 +6,26 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 from taskq import context, signals
 from taskq.app.periodic import Periodic
+from taskq.app.sending import AnyResult, Sender
 from taskq.app.tasks import AnyTask, TaskMaker
 from taskq.backends.registry import make_backend
 from taskq.brokers.registry import make_broker
+from taskq.builtin_tasks import builtin_tasks
 from taskq.canvas import Signature
-from taskq.chords import make_chord_task
 from taskq.control import Control
 from taskq.control.clock import LamportClock
 from taskq.eager import fail_eagerly, run_eagerly
 from taskq.exceptions import ImproperlyConfigured
-from taskq.message import TaskMessage
-from taskq.producer import CallOptions, Producer, time_zone
+from taskq.group_result import GroupResult
+from taskq.producer import CallOptions, time_zone
 from taskq.result import AsyncResult, EagerResult
 from taskq.result_codec import ResultCodec
-from taskq.result_set import GroupResult
-from taskq.routing import Queue, Router
+from taskq.result_set import ResultSet
+from taskq.routing import Queue
 from taskq.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,10 +35,8 @@ if TYPE_CHECKING:
     from taskq.events import Events
     from taskq.worker.service import Worker
 
-AnyResult = AsyncResult[Any]
 
-
-class TaskQ(TaskMaker, Periodic):
+class TaskQ(Sender, Periodic):
     """A task queue application.
 
     Args:
@@ -90,7 +89,8 @@ class TaskQ(TaskMaker, Periodic):
             self.set_current()
         for function, options, task in context.shared_tasks():
             self.adopt(function, options, task)
-        self.register_task(make_chord_task())
+        for builtin in builtin_tasks():
+            self.register_task(builtin)
         self.on_init()
 
     def on_init(self) -> None:
@@ -155,116 +155,6 @@ class TaskQ(TaskMaker, Periodic):
         for name in ("router", "producer", "result_codec"):
             self.__dict__.pop(name, None)
 
-    # Sending
-
-    @cached_property
-    def router(self) -> Router:
-        """Decides which queue a call goes to."""
-        return Router.from_settings(self.conf)
-
-    @cached_property
-    def producer(self) -> Producer:
-        """Builds and publishes messages."""
-        return Producer(
-            self.conf,
-            self.serializers,
-            self.router,
-            lambda: self.broker,
-            lambda: self.events.dispatcher,
-        )
-
-    def send_task(
-        self,
-        name: str,
-        args: Iterable[Any] | None = None,
-        kwargs: Mapping[str, Any] | None = None,
-        **options: Unpack[CallOptions],
-    ) -> AnyResult:
-        """Send a task by name; this process need not know it.
-
-        Raises:
-            TypeError: the task is known, and cannot be called like this.
-            EncodeError: an argument cannot be encoded.
-            OperationalError: the broker cannot be reached.
-        """
-        message = self._message(name, tuple(args or ()), dict(kwargs or {}), options)
-        self.producer.publish([message], options.get("retry"), options.get("retry_policy"))
-        return self._sent(message, options)
-
-    async def asend_task(
-        self,
-        name: str,
-        args: Iterable[Any] | None = None,
-        kwargs: Mapping[str, Any] | None = None,
-        **options: Unpack[CallOptions],
-    ) -> AnyResult:
-        """`send_task` for code on an event loop."""
-        message = self._message(name, tuple(args or ()), dict(kwargs or {}), options)
-        await self.producer.apublish([message], options.get("retry"), options.get("retry_policy"))
-        return self._sent(message, options)
-
-    def send_many(
-        self, signatures: Iterable[Signature], **options: Unpack[CallOptions]
-    ) -> list[AnyResult]:
-        """Send many tasks in one round trip.
-
-        Args:
-            signatures: the calls, of whatever tasks; chains, groups and chords are welcome.
-            options: added to each of them.
-
-        Raises:
-            OperationalError: the broker cannot be reached; nothing was sent.
-        """
-        if self.conf.task_always_eager:
-            return [signature.apply_async(**options) for signature in signatures]
-        calls = [self._many(signature, options) for signature in signatures]
-        messages = [message for each, _ in calls for message in each]
-        self.producer.publish(messages, options.get("retry"), options.get("retry_policy"))
-        return [result for _, result in calls]
-
-    async def asend_many(
-        self, signatures: Iterable[Signature], **options: Unpack[CallOptions]
-    ) -> list[AnyResult]:
-        """`send_many` for code on an event loop."""
-        if self.conf.task_always_eager:
-            return [await signature.aapply_async(**options) for signature in signatures]
-        calls = [self._many(signature, options) for signature in signatures]
-        messages = [message for each, _ in calls for message in each]
-        await self.producer.apublish(messages, options.get("retry"), options.get("retry_policy"))
-        return [result for _, result in calls]
-
-    def messages_of(self, signature: Signature, options: CallOptions) -> list[TaskMessage]:
-        """The messages that a call is sent as, for those who publish in a step of their own."""
-        return self._many(signature, options)[0]
-
-    def _many(
-        self, signature: Signature, options: CallOptions
-    ) -> tuple[list[TaskMessage], AnyResult]:
-        if signature.subtask_type is not None:
-            calls, result = signature.plan(options=options)
-            return [self._message(c.task, c.args, c.kwargs, c["options"]) for c in calls], result
-        args, kwargs, merged = signature.merge(options=options)
-        message = self._message(signature.task, args, kwargs, merged)  # type: ignore[arg-type]
-        return [message], self._sent(message, options)
-
-    def _message(
-        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
-    ) -> TaskMessage:
-        task = self.tasks.get(name)
-        if task is not None:
-            if self.strict_typing and task.typing:
-                task.check_arguments(args, kwargs)
-            if not options.get("shadow") and (shadow := task.shadow_name(args, kwargs, options)):
-                options = {**options, "shadow": shadow}
-        return self.producer.build(name, args, kwargs, options, task)
-
-    def _sent(self, message: TaskMessage, options: CallOptions) -> AnyResult:
-        result = self.AsyncResult(message.id, task_name=message.task)
-        request = context.running.get()
-        if request is not None and options.get("add_to_parent", True):
-            request.children.append(result)
-        return result
-
     def signature(
         self,
         name: str,
@@ -288,10 +178,10 @@ class TaskQ(TaskMaker, Periodic):
         return run_eagerly(self, task, args, kwargs, throw, options)
 
     def fail_eagerly(
-        self, signature: Signature, error: Exception, throw: bool | None
+        self, steps: Sequence[Signature], error: Exception, throw: bool | None
     ) -> EagerResult[Any]:
-        """End a task here that cannot run, and tell its errbacks."""
-        return fail_eagerly(self, signature, error, throw)
+        """End steps here that cannot run, and tell their errbacks."""
+        return fail_eagerly(self, steps, error, throw)
 
     # Broker and results
 
@@ -354,7 +244,17 @@ class TaskQ(TaskMaker, Periodic):
         self, group_id: str, results: Iterable[AnyResult], parent: Any = None
     ) -> GroupResult[Any]:
         """The results of a group."""
-        return GroupResult(group_id, results, parent)
+        return GroupResult(
+            group_id, results, parent, lambda: self.backend, lambda: self.result_codec
+        )
+
+    def restore_group(self, group_id: str) -> Any:
+        """The results of a group that `GroupResult.save` has kept; None if there are none."""
+        return GroupResult.restore(group_id, app=self)
+
+    def ResultSet(self, results: Iterable[AnyResult]) -> ResultSet[Any]:  # noqa: N802 - as above
+        """Several results, waited for together."""
+        return ResultSet(results, app=self)
 
     def result_chain(self, ids: Sequence[str]) -> AnyResult:
         """The last of these tasks' results, each the parent of the next."""

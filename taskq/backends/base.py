@@ -17,6 +17,9 @@ from taskq import states
 from taskq.exceptions import ImproperlyConfigured
 from taskq.message import TaskMessage
 
+CHORD_EXPIRES = 30 * 86400.0
+"""Seconds that a chord may take at least, however soon results expire."""
+
 
 class Outcome(msgspec.Struct, array_like=True, gc=False):
     """What is kept of a task.
@@ -48,6 +51,21 @@ class ChordPart(msgspec.Struct, array_like=True, gc=False):
     size: int
     payload: bytes
     done: TaskMessage
+
+
+class ChordRecord(msgspec.Struct, array_like=True, gc=False):
+    """What follows a chord, kept until all its members have ended.
+
+    Attributes:
+        group: the id of the chord's header.
+        payload: the packed message of the task that sends what follows.
+        count: how many members have ended, as far as a store has counted them; less those
+            that joined later, so that it is to be compared with the size of the header.
+    """
+
+    group: str
+    payload: bytes
+    count: int = 0
 
 
 def supersedes(state: str, known: str) -> bool:
@@ -123,12 +141,80 @@ class Backend(ABC):
             "a store that can, such as redis:// or sqlite://"
         )
 
+    @property
+    def counts(self) -> bool:
+        """Can it count the members of chords?"""
+        return type(self).add_parts is not Backend.add_parts
+
+    @property
+    def chord_expires(self) -> float:
+        """Seconds that what is known of an unfinished chord is kept; 0 keeps it for ever."""
+        return max(self.expires, CHORD_EXPIRES) if self.expires else 0.0
+
     def chord_parts(self, group: str) -> dict[int, bytes]:
         """What the members of a chord have contributed so far, by their places."""
         return {}
 
     def forget_parts(self, group: str) -> None:
         """Delete what the members of a chord have contributed."""
+
+    def keep_chords(self, records: Sequence[ChordRecord]) -> None:
+        """Keep what follows chords, before their members are sent; of two the first counts.
+
+        Raises:
+            ImproperlyConfigured: this store cannot count.
+            OperationalError: the store cannot be reached.
+        """
+        if not self.counts:
+            self.add_parts(())
+        self.store([Outcome(_chord(r.group), states.SUCCESS, r.payload) for r in records])
+
+    def chord_record(self, group: str) -> bytes | None:
+        """What follows a chord; None if that has been sent, or has expired."""
+        found = self.fetch([_chord(group)])
+        return found[_chord(group)].payload if found else None
+
+    def forget_chord(self, group: str) -> None:
+        """Delete all that is known of a chord."""
+        self.forget([_chord(group)])
+        self.forget_parts(group)
+
+    def open_chords(self, after: str, limit: int) -> list[ChordRecord]:
+        """Chords that have not been forgotten, in the order of their ids.
+
+        Stores that cannot list them return none: nobody then sends what follows a chord
+        whose own message has been lost.
+
+        Args:
+            after: only those whose ids come after this one.
+            limit: how many at most.
+        """
+        return []
+
+    def extend_chord(self, group: str, index: int) -> None:
+        """One more member, by its place; the same one again changes nothing.
+
+        Raises:
+            ImproperlyConfigured: this store cannot do that.
+        """
+        raise ImproperlyConfigured(
+            f"{type(self).__name__} cannot add members to a chord that has begun: set "
+            "result_backend to a store that can, such as redis:// or sqlite://"
+        )
+
+    def save_group(self, group: str, payload: bytes) -> None:
+        """Keep which results belong to a group, in place of what was kept before."""
+        self.forget([_group(group)])
+        self.store([Outcome(_group(group), states.SUCCESS, payload)])
+
+    def restore_group(self, group: str) -> bytes | None:
+        """What `save_group` has kept; None if that is nothing, or has expired."""
+        found = self.fetch([_group(group)])
+        return found[_group(group)].payload if found else None
+
+    def delete_group(self, group: str) -> None:
+        """Delete what `save_group` has kept; the results stay."""
+        self.forget([_group(group)])
 
     @abstractmethod
     def cleanup(self) -> int:
@@ -139,3 +225,11 @@ class Backend(ABC):
 
     def close(self) -> None:
         """Let go of connections.  The store can be used again afterwards."""
+
+
+def _chord(group: str) -> str:
+    return f"{group}.chord"
+
+
+def _group(group: str) -> str:
+    return f"{group}.group"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from taskq import states
-from taskq.backends.base import Backend, ChordPart, Outcome, supersedes
+from taskq.backends.base import Backend, ChordPart, ChordRecord, Outcome, supersedes
 
 
 class MemoryBackend(Backend):
@@ -20,6 +20,8 @@ class MemoryBackend(Backend):
         self._outcomes: dict[str, tuple[float, Outcome]] = {}
         self._listeners: set[Callable[[], None]] = set()
         self._parts: dict[str, tuple[float, dict[int, bytes]]] = {}
+        self._records: dict[str, tuple[float, bytes]] = {}
+        self._joined: dict[str, set[int]] = {}
 
     def store(self, outcomes: Sequence[Outcome]) -> None:
         if not outcomes:
@@ -101,6 +103,9 @@ class MemoryBackend(Backend):
             for task_id in task_ids:
                 self._outcomes.pop(task_id, None)
 
+    def _chord_end(self) -> float:
+        return time.monotonic() + self.chord_expires if self.expires else float("inf")
+
     def add_parts(self, parts: Sequence[ChordPart]) -> list[ChordPart]:
         expires = time.monotonic() + self.expires if self.expires else float("inf")
         complete = []
@@ -108,8 +113,9 @@ class MemoryBackend(Backend):
             for part in parts:
                 _, known = self._parts.get(part.group, (0.0, {}))
                 known.setdefault(part.index, part.payload)
-                self._parts[part.group] = (expires, known)
-                if len(known) >= part.size:
+                end = max(expires, self._records.get(part.group, (0.0,))[0])
+                self._parts[part.group] = (end, known)
+                if len(known) >= part.size + len(self._joined.get(part.group, ())):
                     complete.append(part)
         return complete
 
@@ -121,9 +127,39 @@ class MemoryBackend(Backend):
         with self._changed:
             self._parts.pop(group, None)
 
+    def keep_chords(self, records: Sequence[ChordRecord]) -> None:
+        with self._changed:
+            for record in records:
+                self._records.setdefault(record.group, (self._chord_end(), record.payload))
+
+    def chord_record(self, group: str) -> bytes | None:
+        with self._changed:
+            end, payload = self._records.get(group, (0.0, b""))
+            return payload if end > time.monotonic() else None
+
+    def forget_chord(self, group: str) -> None:
+        with self._changed:
+            for known in (self._records, self._parts, self._joined):
+                known.pop(group, None)
+
+    def open_chords(self, after: str, limit: int) -> list[ChordRecord]:
+        with self._changed:
+            found = []
+            for group in sorted(key for key in self._records if key > after)[:limit]:
+                count = len(self._parts.get(group, (0.0, {}))[1]) - len(self._joined.get(group, ()))
+                found.append(ChordRecord(group, self._records[group][1], count))
+            return found
+
+    def extend_chord(self, group: str, index: int) -> None:
+        with self._changed:
+            self._joined.setdefault(group, set()).add(index)
+
     def cleanup(self) -> int:
         now = time.monotonic()
         with self._changed:
+            for group in [key for key, (end, _) in self._records.items() if end <= now]:
+                del self._records[group]
+                self._joined.pop(group, None)
             for group in [key for key, (end, _) in self._parts.items() if end <= now]:
                 del self._parts[group]
             return self._expire()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from taskq import states
-from taskq.backends.base import Backend, ChordPart, Outcome
+from taskq.backends.base import Backend, ChordPart, ChordRecord, Outcome
 from taskq.stores.sqlite import Database
 from taskq.stores.wakeups import FIRST_POLL, LAST_POLL, Listener
 
@@ -26,6 +26,13 @@ _SUPERSEDES = (
 )
 _ROWS = 100
 """Rows a statement: enough to make the statement's own cost vanish, few enough to cache."""
+
+_RECORD = -1
+"""The place of what follows a chord; below it are the members that have joined later."""
+_COUNT = (
+    "SELECT coalesce(sum(CASE WHEN place >= 0 THEN 1 WHEN place < -1 THEN -1 ELSE 0 END), 0)"
+    " FROM chord_parts WHERE group_id = ?"
+)
 
 
 class SqliteBackend(Backend):
@@ -148,9 +155,7 @@ class SqliteBackend(Backend):
             [(part.group, part.index, expires, part.payload) for part in parts],
         )
         counts = {
-            group: connection.execute(
-                "SELECT count(*) FROM chord_parts WHERE group_id = ?", (group,)
-            ).fetchone()[0]
+            group: connection.execute(_COUNT, (group,)).fetchone()[0]
             for group in {part.group for part in parts}
         }
         return [part for part in parts if counts[part.group] >= part.size]
@@ -159,13 +164,55 @@ class SqliteBackend(Backend):
         with self.database.read() as connection:
             return dict(
                 connection.execute(
-                    "SELECT place, payload FROM chord_parts WHERE group_id = ?", (group,)
+                    "SELECT place, payload FROM chord_parts WHERE group_id = ? AND place >= 0",
+                    (group,),
                 ).fetchall()
             )
 
     def forget_parts(self, group: str) -> None:
         with self.database.write() as connection:
             connection.execute("DELETE FROM chord_parts WHERE group_id = ?", (group,))
+
+    def forget_chord(self, group: str) -> None:
+        self.forget_parts(group)
+
+    def keep_chords(self, records: Sequence[ChordRecord]) -> None:
+        expires = int(time.time() + self.chord_expires) + 1 if self.expires else 0
+        with self.database.write() as connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO chord_parts (group_id, place, expires, payload)"
+                " VALUES (?, ?, ?, ?)",
+                [(record.group, _RECORD, expires, record.payload) for record in records],
+            )
+
+    def chord_record(self, group: str) -> bytes | None:
+        with self.database.read() as connection:
+            row = connection.execute(
+                "SELECT payload FROM chord_parts WHERE group_id = ? AND place = ?",
+                (group, _RECORD),
+            ).fetchone()
+        return row[0] if row is not None else None
+
+    def open_chords(self, after: str, limit: int) -> list[ChordRecord]:
+        with self.database.read() as connection:
+            rows = connection.execute(
+                "SELECT group_id, payload FROM chord_parts WHERE group_id > ? AND place = ?"
+                " ORDER BY group_id LIMIT ?",
+                (after, _RECORD, limit),
+            ).fetchall()
+            return [
+                ChordRecord(group, payload, connection.execute(_COUNT, (group,)).fetchone()[0])
+                for group, payload in rows
+            ]
+
+    def extend_chord(self, group: str, index: int) -> None:
+        expires = int(time.time() + self.chord_expires) + 1 if self.expires else 0
+        with self.database.write() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO chord_parts (group_id, place, expires, payload)"
+                " VALUES (?, ?, ?, x'')",
+                (group, _RECORD - 1 - index, expires),
+            )
 
     def cleanup(self) -> int:
         with self.database.write() as connection:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from taskq.canvas.signature import Signature, as_list
+from taskq.message import new_id
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
@@ -22,21 +23,24 @@ class chain(Signature):  # noqa: N801 - the field's name for it
     Args:
         tasks: signatures in the order of running, chains among them, or one list of them.
         app: the app that sends it; the first task's by default.
+        options: options of the call of the chain as a whole.
     """
 
     subtask_type = "chain"
 
-    def __init__(self, *tasks: Any, app: TaskQ | None = None) -> None:
+    def __init__(self, *tasks: Any, app: TaskQ | None = None, **options: Any) -> None:
         if len(tasks) == 1 and isinstance(tasks[0], Mapping) and "subtask_type" in tasks[0]:
             first = tasks[0]
             if first["subtask_type"] == "chain":
                 super().__init__(first, app=app)
+                self["options"].update(options)
                 return
-        steps = tasks[0] if len(tasks) == 1 and isinstance(tasks[0], list | tuple) else tasks
-        flat = _with_chords(list(_flatten(steps)))
+        single = len(tasks) == 1 and not isinstance(tasks[0], Mapping)
+        flat = _joined(_flatten(tasks[0] if single else tasks))
         super().__init__(
             "taskq.chain",
             kwargs={"tasks": flat},
+            options=options,
             app=app or (flat[0]._app if flat else None),
         )
 
@@ -48,21 +52,28 @@ class chain(Signature):  # noqa: N801 - the field's name for it
             for step in self["kwargs"]["tasks"]
         ]
 
-    def steps(self, options: Mapping[str, Any] | None = None) -> list[Signature]:
+    @tasks.setter
+    def tasks(self, value: Iterable[Signature]) -> None:
+        self["kwargs"]["tasks"] = list(value)
+
+    def __len__(self) -> int:
+        return len(self["kwargs"]["tasks"])
+
+    def __bool__(self) -> bool:
+        return True
+
+    def unchain_tasks(self) -> list[Signature]:
         """Copies of the steps, each with what is said of the chain as a whole.
 
         The id and the callbacks of a chain are its last step's, its errbacks are every
         step's, and when it is to start is said to the first.
-
-        Args:
-            options: options of the call; they win over the chain's, and a step's own over both.
         """
         steps = [step.clone() for step in self.tasks]
-        if not steps:
-            return []
-        whole = {**self["options"], **(options or {})}
+        if not steps or not self["options"]:
+            return steps
+        whole = dict(self["options"])
         start = {name: whole.pop(name) for name in ("countdown", "eta") if name in whole}
-        last_id = whole.pop("task_id", None)
+        last = {name: whole.pop(name) for name in _OF_LAST if name in whole}
         links = as_list(whole.pop("link", None))
         errors = as_list(whole.pop("link_error", None))
         for step in steps:
@@ -70,82 +81,15 @@ class chain(Signature):  # noqa: N801 - the field's name for it
             step["options"] = {**whole, **start, **step["options"]}
             start = {}
             for errback in errors:
-                step.link_error(errback)
-        if last_id:
-            steps[-1]["options"]["task_id"] = last_id
+                step.append_to_list_option("link_error", errback)
+        steps[-1]["options"].update(last)
         for callback in links:
-            steps[-1].link(callback)
+            steps[-1].append_to_list_option("link", callback)
         return steps
 
-    def call(
-        self,
-        args: Iterable[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
-    ) -> tuple[Signature, list[str]]:
-        """The first step with the rest on its back, and the ids of all steps.
-
-        Raises:
-            ValueError: the chain is empty.
-        """
-        steps = [step.frozen() for step in self.steps(options)]
-        if not steps:
-            raise ValueError("a chain without tasks cannot be sent")
-        ids = [str(step.id) for step in steps]
-        first = steps[0]
-        first["args"], first["kwargs"], _ = first.merge(args, kwargs)
-        # Protocol 2 keeps what follows in reverse, so that each step takes the last.
-        first["options"]["chain"] = [dict(step) for step in reversed(steps[1:])]
-        first["options"].setdefault("root_id", ids[0])
-        return first, ids
-
-    def apply_async(
-        self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> AsyncResult[Any]:
-        """Send it; the result is the last step's, its `parent` the step before, and so on."""
-        if self.runs_here():
-            return self.apply(args, kwargs, **options)
-        if (many := self.begins_with_many(options)) is not None:
-            return many.apply_async(args, kwargs)
-        first, ids = self.call(args, kwargs, options)
-        self.app.send_task(first.task, first.args, first.kwargs, **first.options)
-        return self._result(first, ids)
-
-    async def aapply_async(
-        self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> AsyncResult[Any]:
-        """`apply_async` for code on an event loop."""
-        if self.runs_here():
-            return await self._apply_in_thread(args, kwargs, options)
-        if (many := self.begins_with_many(options)) is not None:
-            return await many.aapply_async(args, kwargs)
-        first, ids = self.call(args, kwargs, options)
-        await self.app.asend_task(first.task, first.args, first.kwargs, **first.options)
-        return self._result(first, ids)
-
-    def plan(
-        self,
-        args: Iterable[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
-    ) -> tuple[list[Signature], Any]:
-        """The call of the first step, or those of the group that it begins with."""
-        if (many := self.begins_with_many(options or {})) is not None:
-            return many.plan(args, kwargs)
-        first, ids = self.call(args, kwargs, options)
-        return [first], self._result(first, ids)
-
-    def _result(self, first: Signature, ids: list[str]) -> AsyncResult[Any]:
-        """The last step's result, its `parent` the step before, and so on."""
-        if not (rest := first.options.get("chain")):
-            return self.app.result_chain(ids)
-        last = Signature.from_dict(rest[0], self.app)
-        result: AsyncResult[Any] = last.result(self.app.result_chain(ids[:-1]))
-        return result
-
-    def frozen(self) -> Signature:
+    def frozen(self, make_id: Callable[[], str] = new_id) -> Signature:
         """A copy whose steps have ids."""
-        return chain(*(step.frozen() for step in self.steps()), app=self._app)
+        return chain(*(step.frozen(make_id) for step in self.unchain_tasks()), app=self._app)
 
     def result(self, parent: Any = None) -> Any:
         """The last step's result, its `parent` the step before, and so on."""
@@ -153,13 +97,33 @@ class chain(Signature):  # noqa: N801 - the field's name for it
             parent = step.result(parent)
         return parent
 
-    def begins_with_many(self, options: Mapping[str, Any]) -> Signature | None:
-        """The group or chord that it begins with, with what follows that on its back."""
-        if not self.tasks or self.tasks[0].subtask_type not in ("group", "chord"):
-            return None
-        # A document from elsewhere may have a group before another step.
-        first, *rest = _with_chords(self.steps(options))
-        return first.followed_by(rest) if rest else first  # type: ignore[attr-defined]
+    def apply_async(
+        self,
+        args: Iterable[Any] | None = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> AsyncResult[Any]:
+        """Send it; the result is the last step's, its `parent` the step before, and so on.
+
+        Raises:
+            ValueError: the chain is empty.
+        """
+        if self.runs_here():
+            return self.apply(args, kwargs, **options)
+        result: AsyncResult[Any] = self.app.send_canvas(self, args, kwargs, options)
+        return result
+
+    async def aapply_async(
+        self,
+        args: Iterable[Any] | None = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> AsyncResult[Any]:
+        """`apply_async` for code on an event loop."""
+        if self.runs_here():
+            return await self._apply_in_thread(args, kwargs, options)
+        result: AsyncResult[Any] = await self.app.asend_canvas(self, args, kwargs, options)
+        return result
 
     def runs_here(self) -> bool:
         """Is it to be run in this process: ``task_always_eager``, and all tasks known?"""
@@ -169,7 +133,10 @@ class chain(Signature):  # noqa: N801 - the field's name for it
         )
 
     def apply(
-        self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
+        self,
+        args: Iterable[Any] | None = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> EagerResult[Any]:
         """Run the steps here and now.
 
@@ -179,20 +146,20 @@ class chain(Signature):  # noqa: N801 - the field's name for it
         Raises:
             ValueError: the chain is empty.
         """
-        throw = options.pop("throw", None)
-        steps = self.steps(options)
-        if not steps:
-            raise ValueError("a chain without tasks cannot be run")
-        result = steps[0].apply(args, kwargs, throw=throw)
-        for step in steps[1:]:
-            if not result.successful():
-                break
-            previous, result = result, step.apply((result.get(),), throw=throw)
-            result.parent = previous
+        # Imported here since it knows all kinds of signatures.
+        from taskq.canvas.eager import run_here
+
+        result: EagerResult[Any] = run_here(self, args, kwargs, options)
         return result
 
     def __or__(self, other: Signature) -> chain:  # type: ignore[override]
-        return chain(self, other, app=self._app)
+        if not isinstance(other, Signature):
+            return NotImplemented
+        # Steps are shared, not copied: a chain of n steps would cost n*n copies to write.
+        mine = self.unchain_tasks() if self["options"] else self["kwargs"]["tasks"]
+        joined = chain(app=self._app or other._app)
+        joined["kwargs"]["tasks"] = _joined([other], list(mine))
+        return joined
 
     def __call__(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
         """Send it, as Celery's chains do when called."""
@@ -202,12 +169,18 @@ class chain(Signature):  # noqa: N801 - the field's name for it
         return " | ".join(map(repr, self.tasks))
 
 
-def _with_chords(steps: list[Signature]) -> list[Signature]:
-    """A group that something follows is a chord."""
-    found: list[Signature] = []
+_OF_LAST = ("task_id", "group_id", "group_index", "chord")
+"""Options of a chain that are its last step's."""
+
+
+def _joined(steps: Iterable[Signature], found: list[Any] | None = None) -> list[Any]:
+    """Steps behind others; a group that a single task follows is a chord."""
+    found = [] if found is None else found
     for step in steps:
-        if found and found[-1].subtask_type == "group":
-            found[-1] = Signature.kind("chord")(found[-1], step)
+        if isinstance(step, chain):
+            found = _joined(step.unchain_tasks(), found)
+        elif found and found[-1]["subtask_type"] == "group" and step.subtask_type != "group":
+            found[-1] = Signature.kind("chord")(found[-1], step, app=step._app)
         else:
             found.append(step)
     return found
@@ -217,6 +190,6 @@ def _flatten(steps: Iterable[Any]) -> Iterable[Signature]:
     for step in steps:
         signature = step if isinstance(step, Signature) else Signature.from_dict(step)
         if isinstance(signature, chain):
-            yield from signature.steps()
+            yield from signature.unchain_tasks()
         else:
             yield signature

@@ -1,15 +1,14 @@
-"""Chords: a group whose results are given to one more task, the body."""
+"""Chords: a group whose results are given to what follows it, the body."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Self
 
-from taskq import states
 from taskq.canvas.chain import chain
-from taskq.canvas.group import group, group_id_of
-from taskq.canvas.signature import Signature, as_list
-from taskq.exceptions import ChordError
+from taskq.canvas.group import group
+from taskq.canvas.signature import Signature, maybe_signature
+from taskq.message import new_id
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
@@ -30,17 +29,26 @@ class chord(Signature):  # noqa: N801 - the field's name for it
         header: the members: signatures, or a group.
         body: the task that gets the results; without it, call the chord with one.
         app: the app that sends it; the first member's or the body's by default.
+        options: options of the call: those that say when are the members', ids and
+            callbacks the body's, and all others hold for both.
     """
 
     subtask_type = "chord"
 
-    def __init__(self, header: Any, body: Any = None, *, app: TaskQ | None = None) -> None:
+    def __init__(
+        self, header: Any, body: Any = None, *, app: TaskQ | None = None, **options: Any
+    ) -> None:
         if isinstance(header, Mapping) and header.get("subtask_type") == "chord":
             super().__init__(header, app=app)
+            self["options"].update(options)
             return
+        if isinstance(header, chain):
+            header = [header]
         members = header if isinstance(header, group) else group(header, app=app)
         app = app or members._app or getattr(body, "_app", None)
-        super().__init__("taskq.chord_of", kwargs={"header": members, "body": body}, app=app)
+        super().__init__(
+            "taskq.chord_of", kwargs={"header": members, "body": body}, options=options, app=app
+        )
 
     @property
     def header(self) -> group:
@@ -56,24 +64,27 @@ class chord(Signature):  # noqa: N801 - the field's name for it
     @property
     def body(self) -> Signature | None:
         """The task that gets the results."""
-        body = self["kwargs"]["body"]
-        return body if body is None or isinstance(body, Signature) else Signature.from_dict(body)
+        return maybe_signature(self["kwargs"]["body"], self._app)
 
-    def followed_by(self, steps: list[Any]) -> chord:
-        """The same chord, with these steps after its body."""
+    @body.setter
+    def body(self, value: Signature | None) -> None:
+        self["kwargs"]["body"] = value
+
+    def _body(self) -> Signature:
         body = self.body
         if body is None:
-            raise ValueError("a chord needs a body before something can follow it")
-        # The id of a chord is its body's, which is not the last step any more.
-        options = dict(self["options"])
-        if "task_id" in options:
-            body = body.clone(task_id=options.pop("task_id"))
-        copy = self.clone()
-        copy["kwargs"], copy["options"] = {**copy["kwargs"], "body": chain(body, *steps)}, options
-        return copy
+            raise ValueError("a chord needs a body: chord(header)(body), or chord(header, body)")
+        return body
 
     def __or__(self, other: Signature) -> Signature:  # type: ignore[override]
-        return chain(self, other, app=self._app)
+        """What follows a chord follows its body."""
+        if not isinstance(other, Signature):
+            return NotImplemented
+        if self.body is None or other.subtask_type is not None or self["options"]:
+            return chain(self, other, app=self._app)
+        copy = self.clone()
+        copy.body = self._body() | other
+        return copy
 
     def __call__(self, body: Any = None, **options: Any) -> AsyncResult[Any]:
         """Send it, with this body if one is given."""
@@ -82,91 +93,72 @@ class chord(Signature):  # noqa: N801 - the field's name for it
             copy["kwargs"]["body"] = body
         return copy.apply_async(**options)
 
-    def calls(
-        self,
-        args: Iterable[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
-    ) -> tuple[list[Signature], Signature]:
-        """The members as they are sent, and the body with the id that its result will have.
+    def link(self, callback: Signature) -> Any:
+        """Send `callback` with the body's result; returns the callback."""
+        self.body = self._body().clone()
+        return self._body().link(callback)
 
-        Raises:
-            ValueError: there is no body.
+    def link_error(self, errback: Signature) -> Signature:
+        """Send `errback` when a member or the body fails; returns the errback.
+
+        It is the body's, which fails with its members.  With the setting
+        ``task_allow_error_cb_on_chord_header`` it is also sent for each member that fails.
         """
-        body = self.body
-        if body is None:
-            raise ValueError("a chord needs a body: chord(header)(body), or chord(header, body)")
-        body = body.clone()
-        whole = {**self["options"], **(options or {})}
-        for name in ("link", "link_error"):
-            for signature in as_list(whole.pop(name, None)):
-                body._append(name, signature)
-        if body_id := whole.pop("task_id", None):
-            body.set(task_id=body_id)
-        body = body.frozen()
-        args = (*args, *self["args"])
-        given = {**self["kwargs"], **(kwargs or {})}
-        del given["header"], given["body"]
-        return self.header.calls(args, given, whole, dict(body)), body
+        if self.app.conf.task_allow_error_cb_on_chord_header:
+            header = self["kwargs"]["header"] = self.header.clone()
+            header.link_error(errback)
+        self.body = self._body().clone()
+        self._body().link_error(errback)
+        return errback
 
-    def plan(
-        self,
-        args: Iterable[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
-    ) -> tuple[list[Signature], Any]:
-        """The calls of all members, and the body's result; without members the body's call."""
-        calls, body = self.calls(args, kwargs, options)
-        if not calls:  # nobody is waited for
-            return body.plan(([],))
-        plans = [call.plan() for call in calls]
-        members = self.app.GroupResult(group_id_of(calls), [result for _, result in plans])
-        return [call for plan, _ in plans for call in plan], body.result(members)
+    def set_immutable(self, immutable: bool) -> Self:
+        """Let the members ignore, or take, the arguments of a previous step."""
+        self["kwargs"]["header"] = self.header.clone().set_immutable(immutable)
+        return self
 
-    def frozen(self) -> Signature:
-        """A copy whose body has an id, and so has the chord."""
-        body = self.body
-        if body is None:
-            raise ValueError("a chord needs a body before it can have an id")
+    def frozen(self, make_id: Callable[[], str] = new_id) -> Signature:
+        """A copy whose members and body have ids, and so has the chord: its body's."""
+        body = self._body()
         if self.id:
             body = body.clone(task_id=self.id)
-        body = body.frozen()
+        body = body.frozen(make_id)
         last = body.tasks[-1] if isinstance(body, chain) else body
         copy = self.clone(task_id=last.id)
+        copy["kwargs"]["header"] = self.header.frozen(make_id)
         copy["kwargs"]["body"] = body
         return copy
 
     def result(self, parent: Any = None) -> Any:
         """The body's result."""
-        assert self.body is not None
-        return self.body.result(parent)
+        return self._body().result(self.header.result(parent))
 
     def apply_async(
-        self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
+        self,
+        args: Iterable[Any] | None = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> AsyncResult[Any]:
-        """Send the members in one round trip; the result is the body's."""
+        """Send the members in one round trip; the result is the body's.
+
+        Raises:
+            ValueError: there is no body.
+            ImproperlyConfigured: the result store cannot count members.
+        """
         if self.runs_here():
             return self.apply(args, kwargs, **options)
-        calls, body = self.calls(args, kwargs, options)
-        if not calls:  # nobody is waited for
-            return body.apply_async(([],))
-        return self._result(body, calls, self.app.send_many(calls))
+        result: AsyncResult[Any] = self.app.send_canvas(self, args, kwargs, options)
+        return result
 
     async def aapply_async(
-        self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
+        self,
+        args: Iterable[Any] | None = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> AsyncResult[Any]:
         """`apply_async` for code on an event loop."""
         if self.runs_here():
             return await self._apply_in_thread(args, kwargs, options)
-        calls, body = self.calls(args, kwargs, options)
-        if not calls:
-            return await body.aapply_async(([],))
-        return self._result(body, calls, await self.app.asend_many(calls))
-
-    def _result(
-        self, body: Signature, calls: list[Signature], members: list[AsyncResult[Any]]
-    ) -> AsyncResult[Any]:
-        result: AsyncResult[Any] = body.result(self.app.GroupResult(group_id_of(calls), members))
+        result: AsyncResult[Any] = await self.app.asend_canvas(self, args, kwargs, options)
         return result
 
     def runs_here(self) -> bool:
@@ -174,18 +166,17 @@ class chord(Signature):  # noqa: N801 - the field's name for it
         return bool(self.app.conf.task_always_eager)
 
     def apply(
-        self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
+        self,
+        args: Iterable[Any] | None = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> EagerResult[Any]:
         """Run it here and now."""
-        throw = options.pop("throw", None)
-        calls, body = self.calls(args, kwargs, options)
-        members = [call.apply(throw=throw) for call in calls]
-        for member in members:
-            if member.state in states.PROPAGATE_STATES:
-                error = ChordError(f"Dependency {member.id} raised {member.result!r}")
-                return self.app.fail_eagerly(body, error, throw)
-        values = [None if member.state == states.IGNORED else member.get() for member in members]
-        return body.apply((values,), throw=throw)
+        # Imported here since it knows all kinds of signatures.
+        from taskq.canvas.eager import run_here
+
+        result: EagerResult[Any] = run_here(self, args, kwargs, options)
+        return result
 
     def __repr__(self) -> str:
         return f"chord({self.tasks!r}, {self.body!r})"

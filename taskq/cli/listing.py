@@ -18,5 +18,5 @@ def listing() -> None:
 def tasks(session: Session, /) -> None:
     """List the names of all registered tasks."""
     for name in sorted(session.app().tasks):
-        if not name.startswith("taskq."):  # taskq's own
+        if not name.startswith(("taskq.", "celery.")):  # taskq's own
             click.echo(name)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from taskq.backends.base import Outcome
 from taskq.exceptions import EncodeError
 from taskq.request import Request
+from taskq.result_tree import as_tuple
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
@@ -65,8 +66,7 @@ class Recorder:
         headers = request.headers
         if not codec.extended and not request.children:
             return codec.encode(headers["id"], state, value, traceback, headers)
-        # As Celery keeps it: [[id, parent], children] of each.
-        children = [[[child.id, None], None] for child in request.children]
+        children = [as_tuple(child, parents=False) for child in request.children]
         if not codec.extended:
             return codec.encode(headers["id"], state, value, traceback, headers, children=children)
         more = {

@@ -75,7 +75,7 @@ class TaskRunner:
             task = self._app.tasks[message.task]
             request = self._opener.open(message, queue, deliveries)
         except Exception as exc:  # whatever a sender can put into a message
-            return self.refuse(ticket, message, exc)
+            return self.refuse(ticket, message, queue, exc)
         return self.execute(ticket, task, request)[0]
 
     async def run_async(
@@ -86,7 +86,8 @@ class TaskRunner:
             task = self._app.tasks[message.task]
             request = self._opener.open(message, queue, deliveries)
         except Exception as exc:  # whatever a sender can put into a message
-            return self.refuse(ticket, message, exc)
+            return self.refuse(ticket, message, queue, exc)
+        request.trail = task.trail
         token = running.set(request)
         started = time.perf_counter()
         try:
@@ -105,8 +106,8 @@ class TaskRunner:
             _signal(signals.task_postrun, task, request, retval=value, state=report.state)
         return report
 
-    def refuse(self, ticket: int, message: TaskMessage, exc: Exception) -> Report:
-        """The report of a message that cannot be read."""
+    def refuse(self, ticket: int, message: TaskMessage, queue: str, exc: Exception) -> Report:
+        """The report of a message that cannot be read; a chord that it is of counts it."""
         info = ExceptionInfo(exc)
         return Report(
             ticket,
@@ -117,11 +118,12 @@ class TaskRunner:
             ),
             text=safe_repr(exc),
             reason=f"{type(exc).__name__}: {exc}",
+            part=self._follow_ups.part_of(message, queue, states.FAILURE, exc),
         )
 
     def withdraw(self, ticket: int, message: TaskMessage, queue: str, exc: Exception) -> Report:
         """The report of a message whose own report cannot be sent; its chord still counts it."""
-        report = self.refuse(ticket, message, exc)
+        report = self.refuse(ticket, message, queue, exc)
         try:
             request = self._opener.open(message, queue, 1)
             self._follow_ups.tell_failure(report, request, exc, ExceptionInfo(exc), errbacks=False)
@@ -138,13 +140,14 @@ class TaskRunner:
         a process that runs tasks may decode.
         """
         report = Report(ticket, Fate.DONE, sentence.state)
+        exc: Exception = getattr(exceptions, sentence.error)(sentence.text)
         try:
             request = self._opener.open(message, queue, 1)
-            exc: Exception = getattr(exceptions, sentence.error)(sentence.text)
             info = ExceptionInfo(exc)
             self._follow_ups.tell_failure(report, request, exc, info, not sentence.quiet)
         except Exception:  # whatever a sender can put into a message
-            logger.debug("%s has nobody to tell", message.id, exc_info=True)
+            logger.debug("%s has nobody to tell but a chord", message.id, exc_info=True)
+            report.part = self._follow_ups.part_of(message, queue, states.FAILURE, exc)
         return report
 
     def execute(self, ticket: int, task: Task[..., Any], request: Request) -> tuple[Report, Any]:
@@ -153,6 +156,7 @@ class TaskRunner:
         Returns:
             The report, and the value or exception itself for callers in this process.
         """
+        request.trail = task.trail
         token = running.set(request)
         try:
             report, value = self._attempt(ticket, task, request, time.perf_counter())
@@ -207,11 +211,11 @@ class TaskRunner:
     ) -> Report:
         runtime = time.perf_counter() - started
         report = Report(ticket, Fate.DONE, states.SUCCESS, runtime)
-        if not self._recorder.ignores(task, request):
-            report.outcome = self._recorder.encode(task, request, states.SUCCESS, value)
         embed = request.embed
         if request.retry_message or embed.get("chain") or embed.get("callbacks"):
             report.follow_ups = self._follow_ups.of_success(request, value)
+        if not self._recorder.ignores(task, request):
+            report.outcome = self._recorder.encode(task, request, states.SUCCESS, value)
         if embed.get("chord"):
             report.part = self._follow_ups.part(request, states.SUCCESS, value)
         if self._verbose:
@@ -235,9 +239,7 @@ class TaskRunner:
     ) -> Report:
         runtime = time.perf_counter() - started
         if isinstance(exc, Ignore):
-            report = Report(ticket, Fate.DONE, states.IGNORED, runtime)
-            report.part = self._follow_ups.part(request, states.SUCCESS, None)
-            return report
+            return self._ignored(ticket, task, request, runtime)
         if isinstance(exc, Reject):
             return self._rejected(ticket, request, exc, runtime)
         try:
@@ -248,6 +250,20 @@ class TaskRunner:
         except Exception as failure:  # no retries left, or the retry cannot be encoded
             exc = failure
         return self._failed(ticket, task, request, exc, runtime)
+
+    def _ignored(
+        self, ticket: int, task: Task[..., Any], request: Request, runtime: float
+    ) -> Report:
+        report = Report(ticket, Fate.DONE, states.IGNORED, runtime)
+        if request.replacement is None:
+            report.part = self._follow_ups.part(request, states.SUCCESS, None)
+            return report
+        try:
+            report.follow_ups = self._follow_ups.of_replacement(request)
+        except Exception as exc:  # it cannot be encoded, or there is no such queue
+            return self._failed(ticket, task, request, exc, runtime)
+        report.text = "replaced by another task"
+        return report
 
     def _rejected(self, ticket: int, request: Request, exc: Reject, runtime: float) -> Report:
         signals.task_rejected.send(self._app, message=None, exc=exc)

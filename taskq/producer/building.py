@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, cast
 
 from taskq.canvas.signature import as_list
+from taskq.canvas.stamping import gathered
 from taskq.context import running
 from taskq.exceptions import ImproperlyConfigured
 from taskq.message import MAX_PRIORITY, TaskMessage, new_id, origin, to_isoformat, to_timestamp
@@ -85,6 +86,8 @@ class MessageBuilder:
             EncodeError: an argument cannot be encoded.
             ImproperlyConfigured: an option has a value that makes no sense.
         """
+        if "stamped_headers" in options:
+            options = cast("CallOptions", gathered(options))
         check_options(options, name)
         conf = self._conf
         now = time.time()
@@ -102,6 +105,8 @@ class MessageBuilder:
         parent = request if request is not None and not request.called_directly else None
         headers = self._headers(name, args, kwargs, options, task, parent, now)
         headers["eta"] = to_isoformat(due) if due is not None else None
+        if (place := _chord_place(options)) is not None:
+            headers["chord_place"] = place
         encoded = self._serializers.encode(
             (args, kwargs, _embed(options)),
             options.get("serializer") or (task and task.serializer) or conf.task_serializer,
@@ -163,9 +168,9 @@ class MessageBuilder:
             "kwargsrepr": _short_repr(kwargs),
             "origin": self._sender(),
             "ignore_result": self._ignores(options, task),
-            "replaced_task_nesting": 0,
-            "stamped_headers": None,
-            "stamps": {},
+            "replaced_task_nesting": options.get("replaced_task_nesting") or 0,
+            "stamped_headers": options.get("stamped_headers"),
+            "stamps": options.get("stamps") or {},
         }
 
     def _ignores(self, options: CallOptions, task: Task[..., Any] | None) -> bool | None:
@@ -224,6 +229,27 @@ def _embed(options: CallOptions) -> dict[str, Any]:
         "chain": options.get("chain"),
         "chord": options.get("chord"),
     }
+
+
+def _chord_place(options: Mapping[str, Any]) -> list[Any] | None:
+    """Which member of which chord it is: the header's id, its place there, and the header's size.
+
+    Of a chain the last step is the member, and all its steps know of it.  It stands in the
+    headers, so that a message whose body cannot be read is counted as well.
+    """
+    if not options.get("chord"):
+        chain = options.get("chain")
+        if not chain:
+            return None
+        # A document from elsewhere may hold what it likes.
+        last = chain[0].get("options") if isinstance(chain[0], Mapping) else None
+        options = last if isinstance(last, Mapping) else {}
+    chord = options.get("chord")
+    size = chord.get("chord_size") if isinstance(chord, Mapping) else None
+    group, index = options.get("group_id"), options.get("group_index")
+    if group is None or type(index) is not int or type(size) is not int:
+        return None
+    return [group, index, size]
 
 
 def _text(option: str, value: Any) -> str | None:

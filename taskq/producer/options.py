@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, TypedDict, cast
 
+from taskq.canvas.stamping import gathered
+
 
 class SendOptions(TypedDict, total=False):
     """The options of a call that say nothing of when.
@@ -38,6 +40,9 @@ class SendOptions(TypedDict, total=False):
         reply_to: the address for its result.
         retries: how often it has been retried.
         once: a key under which brokers accept it a single time.
+        replaced_task_nesting: how often a task of its id has been replaced before.
+        stamped_headers: which headers are stamps.
+        stamps: their values.
     """
 
     task_id: str | None
@@ -67,6 +72,9 @@ class SendOptions(TypedDict, total=False):
     reply_to: str | None
     retries: int
     once: str | None
+    replaced_task_nesting: int
+    stamped_headers: Any
+    stamps: Mapping[str, Any]
 
 
 class CallOptions(SendOptions, total=False):
@@ -98,6 +106,8 @@ def check_options(options: CallOptions, name: str) -> None:
 
 def known_options(options: Mapping[str, Any]) -> CallOptions:
     """The options of a signature that came from elsewhere, as far as they mean something here."""
+    if "stamped_headers" in options:
+        options = gathered(options)
     return cast("CallOptions", {k: v for k, v in options.items() if k in _OPTIONS})
 
 

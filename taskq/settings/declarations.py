@@ -269,6 +269,9 @@ class Declarations:
         "Acknowledge the message of a task that passed its hard time limit; otherwise it is put "
         "back.",
     )
+    task_allow_error_cb_on_chord_header: bool = setting(
+        False, "Send the errbacks of a chord for each member that fails, too."
+    )
     task_always_eager: bool = setting(
         False, "Run tasks at once in the calling process instead of sending them; for tests."
     )

@@ -39,6 +39,7 @@ class TaskOptions(TypedDict, total=False):
     routing_key: str
     resultrepr_maxsize: int
     send_events: bool
+    trail: bool
     autoretry_for: tuple[type[BaseException], ...]
     dont_autoretry_for: tuple[type[BaseException], ...]
     retry_kwargs: Mapping[str, Any]
@@ -75,6 +76,7 @@ class TaskAttributes:
         queue: the queue, by name.
         exchange: the exchange, by name.
         routing_key: what the exchange's bindings are matched against.
+        trail: its result tells what it has sent: its children.
         resultrepr_maxsize: how much of the result a log line shows, in characters.
         send_events: workers that tell events tell of this task.
         autoretry_for: exceptions that make it retry by itself.
@@ -106,6 +108,7 @@ class TaskAttributes:
     queue: str | None = None
     exchange: str | None = None
     routing_key: str | None = None
+    trail: bool = True
     resultrepr_maxsize: int = 1024
     send_events: bool = True
     autoretry_for: tuple[type[BaseException], ...] = ()

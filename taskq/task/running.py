@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Unpack, cast
 
+from taskq.canvas.signature import Signature
 from taskq.context import running
-from taskq.exceptions import MaxRetriesExceededError, Retry
+from taskq.exceptions import Ignore, MaxRetriesExceededError, Retry
 from taskq.producer import SendOptions
+from taskq.replacing import joined, replacement
 from taskq.request import Request
 from taskq.retrying import retry_message
 from taskq.task.options import TaskAttributes
@@ -112,6 +114,112 @@ class RunningTask(TaskAttributes):
         import random
 
         return random.uniform(0, delay)
+
+    def replace(self, sig: Signature) -> Any:
+        """End here, and let another task, or a whole workflow, take this one's place.
+
+        It gets this task's id, so that whoever waits gets its result, and all that followed
+        this task follows it: callbacks, errbacks, the rest of the chain, the chord.  It is
+        sent when this run is settled, in the same step.  Write
+        ``return self.replace(...)``, to show that nothing is run after it.
+
+        Args:
+            sig: what takes its place; of a group the result is the list of its members'.
+
+        Returns:
+            The result, for a task that runs in the caller's process; otherwise it raises.
+
+        Raises:
+            Ignore: always, in a worker.
+            ImproperlyConfigured: it is a member of a chord itself, or has no tasks.
+        """
+        request = self.request
+        if request.is_eager or request.called_directly:
+            return self.on_replace(sig)
+        return self.on_replace(replacement(self.app, request, sig))
+
+    def on_replace(self, sig: Signature) -> Any:
+        """Called with what takes this task's place, and all that follows it; ends the run."""
+        request = self.request
+        if request.is_eager or request.called_directly:
+            return sig.apply(throw=True).get(disable_sync_subtasks=False)
+        request.replacement = sig
+        raise Ignore("replaced by another task")
+
+    def add_to_chord(self, sig: Signature, lazy: bool = False) -> Any:
+        """Add one more member to the chord that this task is a member of.
+
+        The body gets its result behind those of the members that the chord began with.
+
+        Args:
+            sig: the member.
+            lazy: do not send it; the caller sends what is returned.
+
+        Returns:
+            Its result, or with `lazy` the signature.
+
+        Raises:
+            ValueError: this task is in no chord.
+            ImproperlyConfigured: the result store cannot add members.
+        """
+        member = joined(self.app, self.request, sig)
+        return member if lazy else member.apply_async()
+
+    def add_trail(self, result: Any) -> Any:
+        """Remember a result as one of this task's children, and return it."""
+        if self.trail:
+            self.request.children.append(result)
+        return result
+
+    def signature_from_request(
+        self,
+        request: Request | None = None,
+        args: Iterable[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        queue: str | None = None,
+        **options: Any,
+    ) -> Signature:
+        """The call that has led to an execution, as a signature.
+
+        Args:
+            request: the execution; the one that is going on by default.
+            args: other positional arguments.
+            kwargs: other keyword arguments.
+            queue: another queue.
+            options: other options of the call.
+        """
+        found = self.request if request is None else request
+        known = {
+            "task_id": found.id,
+            "root_id": found.root_id,
+            "parent_id": found.parent_id,
+            "retries": found.retries,
+            "group_id": found.group,
+            "group_index": found.group_index,
+            "chord": found.chord,
+            "chain": found.chain,
+            "link": found.callbacks,
+            "link_error": found.errbacks,
+            "time_limit": found.time_limit,
+            "soft_time_limit": found.soft_time_limit,
+            "expires": found.expires,
+            "shadow": found.shadow,
+            "reply_to": found.reply_to,
+            "priority": found.message.priority if found.message is not None else None,
+            "queue": queue or found.queue or None,
+            "replaced_task_nesting": found.replaced_task_nesting,
+            **({"stamped_headers": found.stamped_headers} if found.stamped_headers else {}),
+            **found.stamps,
+        }
+        return Signature(
+            self,
+            found.args if args is None else args,
+            found.kwargs if kwargs is None else kwargs,
+            {**{key: value for key, value in known.items() if value}, **options},
+            app=self.app,
+        )
+
+    subtask_from_request = signature_from_request
 
     def update_state(
         self,

@@ -14,6 +14,7 @@ from typing import (
     overload,
 )
 
+from taskq.canvas.maps import chunks, xmap, xstarmap
 from taskq.canvas.signature import Signature
 from taskq.producer import CallOptions
 from taskq.task.arguments import positional_arity
@@ -22,6 +23,7 @@ from taskq.task.running import RunningTask
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
+    from taskq.backends.base import Backend
     from taskq.result import AsyncResult, EagerResult
 
 P = ParamSpec("P")
@@ -232,6 +234,23 @@ class Task(RunningTask, TaskHandlers, Generic[P, R]):
         return Signature(self, args, kwargs, options, immutable=immutable, app=self.app)
 
     subtask = signature
+
+    def map(self, it: Iterable[Any]) -> xmap:
+        """A call of this task for each of many arguments, in one message."""
+        return xmap(self.s(), it, app=self.app)
+
+    def starmap(self, it: Iterable[Iterable[Any]]) -> xstarmap:
+        """A call of this task for each of many lists of arguments, in one message."""
+        return xstarmap(self.s(), it, app=self.app)
+
+    def chunks(self, it: Iterable[Iterable[Any]], n: int) -> chunks:
+        """A call of this task for each of many lists of arguments, `n` of them in a message."""
+        return chunks(self.s(), it, n, app=self.app)
+
+    @property
+    def backend(self) -> Backend:
+        """The result store."""
+        return self.app.backend
 
     def AsyncResult(self, task_id: str) -> AsyncResult[Any]:  # noqa: N802 - Celery's name
         """The result of a task of this kind, by id."""

@@ -73,13 +73,13 @@ class Admission:
         if task is None:
             return self._unknown(delivery)
         if message.content_type not in self._accept:
-            return self._fates.bury(
+            return self._fates.bury_unread(
                 delivery,
                 ContentDisallowed(
                     f"content type {message.content_type!r} is not in accept_content "
                     f"({', '.join(sorted(self._accept))})"
                 ),
-            ).settlement
+            )
         if delivery.deliveries > self._max_deliveries:
             error = WorkerLostError(
                 f"delivered {delivery.deliveries} times without an end "

@@ -12,6 +12,7 @@ from taskq.backends.base import Outcome
 from taskq.brokers.base import Delivery, Fate, Settlement
 from taskq.exceptions import TaskQError, TimeLimitExceeded, WorkerLostError
 from taskq.execution import Report, Sentence
+from taskq.follow_ups import FollowUps
 from taskq.worker.job import Job, Verdict
 from taskq.worker.pool.base import Loss
 
@@ -31,6 +32,7 @@ class Fates:
     def __init__(self, app: TaskQ) -> None:
         self._app = app
         self._conf = app.conf
+        self._follow_ups = FollowUps(app)
         self._verbose = logger.isEnabledFor(logging.INFO)
 
     def of_report(self, job: Job, report: Report) -> Settlement:
@@ -150,6 +152,12 @@ class Fates:
             reason=f"{type(error).__name__}: {error}",
         )
         return _verdict(settlement, states.FAILURE, error)
+
+    def bury_unread(self, delivery: Delivery, error: TaskQError) -> Settlement:
+        """`bury` for what no process may open: a chord that it is of knows it by its headers."""
+        settlement = self.bury(delivery, error).settlement
+        part = self._follow_ups.part_of(delivery.message, delivery.queue, states.FAILURE, error)
+        return replace(settlement, part=part)
 
     def drop(self, delivery: Delivery, error: TaskQError, why: str) -> Verdict:
         """Not to be run, and no fault of anybody's."""

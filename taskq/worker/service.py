@@ -19,6 +19,7 @@ from taskq import signals
 from taskq.exceptions import ImproperlyConfigured, OperationalError
 from taskq.routing import Broadcast, Queue
 from taskq.worker.admission import Admission
+from taskq.worker.chords import ChordKeeper
 from taskq.worker.consuming import Consuming
 from taskq.worker.control import Node, WorkerState
 from taskq.worker.dispatcher import Dispatcher
@@ -223,6 +224,9 @@ class Worker:
             }
             if self.app.conf.worker_enable_remote_control:
                 services["control"] = node.serve()
+            own = [queue.name for queue in queues if not isinstance(queue, Broadcast)]
+            if backend.counts and own:
+                services["chords"] = ChordKeeper(self.app, own[0]).run()
             return await self._serve(services, dispatcher, pool, consumer, node, events)
 
     async def _serve(

@@ -35,6 +35,8 @@ class BackendKind:
         url: where it is; a URL asked for twice in a test names the same place.
         stop_polling: makes it look for news only when it is woken, if it polls.
         slow: another way to run a server that is tested already; tested with the slow tests.
+        lists_chords: it lists chords that have not ended, keeps them beyond the life of results,
+            and lets members join.
         many_processes: several processes can use it at a time, and it outlives them.
     """
 
@@ -42,6 +44,7 @@ class BackendKind:
     url: Callable[[pytest.FixtureRequest], str]
     stop_polling: Callable[[pytest.MonkeyPatch], None] = lambda monkeypatch: None
     many_processes: bool = True
+    lists_chords: bool = True
     slow: bool = False
 
     def marks(self) -> list[pytest.MarkDecorator]:
@@ -79,12 +82,16 @@ BACKENDS = (
     BackendKind("redis-sentinel", sentinel_url, _stop_polling_redis, slow=True),
     BackendKind("redis-cluster", cluster_url, _stop_polling_redis, slow=True),
     BackendKind("redis-cluster-slot", one_slot_url, _stop_polling_redis, slow=True),
-    BackendKind("sql-postgresql", postgresql_url, _stop_polling_postgresql),
-    BackendKind("sql-mariadb", mariadb_url),
-    BackendKind("sql-sqlite", _sql_file_url),
-    BackendKind("memcached", memcached_url),
-    BackendKind("files", lambda request: f"file://{request.getfixturevalue('tmp_path')}/results"),
-    BackendKind("s3", s3_url, slow=True),
+    BackendKind("sql-postgresql", postgresql_url, _stop_polling_postgresql, lists_chords=False),
+    BackendKind("sql-mariadb", mariadb_url, lists_chords=False),
+    BackendKind("sql-sqlite", _sql_file_url, lists_chords=False),
+    BackendKind("memcached", memcached_url, lists_chords=False),
+    BackendKind(
+        "files",
+        lambda request: f"file://{request.getfixturevalue('tmp_path')}/results",
+        lists_chords=False,
+    ),
+    BackendKind("s3", s3_url, slow=True, lists_chords=False),
     BackendKind("memory", lambda request: "memory://", many_processes=False),
 )
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from taskq import states
-from taskq.backends.base import Backend
+from taskq.backends.base import Backend, ChordRecord
 from tests.conformance.backends import (
     BackendKind,
     having,
@@ -410,6 +410,88 @@ def test_the_first_member_lives_as_long_as_the_last(brief: Backend) -> None:
         return time.monotonic() > begun + 3.5 * brief.expires
 
     wait_until(one_more, PATIENCE, "several times as long as one of them is kept")
+
+
+def test_what_follows_a_chord_is_kept(backend: Backend) -> None:
+    backend.keep_chords([])
+    assert backend.chord_record("g") is None
+    backend.keep_chords([ChordRecord("g", b"\x00\xffwhat"), ChordRecord("h", b"other")])
+    backend.keep_chords([ChordRecord("g", b"again")])
+    assert (backend.chord_record("g"), backend.chord_record("h")) == (b"\x00\xffwhat", b"other")
+    assert backend.chord_parts("g") == {}
+    assert backend.add_parts([part(0), part(1)]) == []
+    assert backend.add_parts([part(2)]) == [part(2)], "what follows is no member"
+    assert backend.chord_parts("g") == {0: b"0", 1: b"1", 2: b"2"}
+    backend.forget_chord("g")
+    backend.forget_chord("unknown")
+    assert (backend.chord_record("g"), backend.chord_parts("g")) == (None, {})
+    assert backend.chord_record("h") == b"other"
+
+
+@having("lists_chords")
+def test_chords_that_have_not_ended(backend: Backend) -> None:
+    assert backend.open_chords("", 10) == []
+    backend.keep_chords([ChordRecord(key, key.encode()) for key in "dbca"])
+    backend.add_parts([part(0, group="b"), part(1, group="b"), part(0, group="x")])
+    backend.forget_chord("c")
+    found = backend.open_chords("", 2)
+    assert found == [ChordRecord("a", b"a", 0), ChordRecord("b", b"b", 2)]
+    assert backend.open_chords("b", 2) == [ChordRecord("d", b"d", 0)]
+    assert backend.open_chords("d", 2) == []
+
+
+@having("lists_chords")
+def test_members_that_join_a_chord(backend: Backend) -> None:
+    backend.keep_chords([ChordRecord("g", b"what")])
+    for _ in range(3):
+        backend.extend_chord("g", 1000)
+    backend.extend_chord("g", 1001)
+    assert backend.add_parts([part(n) for n in range(3)]) == []
+    assert backend.open_chords("", 10)[0].count == 1
+    assert backend.add_parts([part(1000)]) == []
+    assert backend.add_parts([part(1001)]) == [part(1001)]
+    assert sorted(backend.chord_parts("g")) == [0, 1, 2, 1000, 1001]
+    backend.forget_chord("g")
+    assert backend.chord_parts("g") == {}
+
+
+@having("lists_chords")
+def test_an_unfinished_chord_outlives_results(brief: Backend) -> None:
+    brief.keep_chords([ChordRecord("g", b"what")])
+    brief.add_parts([part(0)])
+    brief.store([outcome("a")])
+
+    def gone() -> bool:
+        brief.cleanup()
+        return brief.fetch(["a"]) == {}
+
+    wait_until(gone, PATIENCE, "the end of a result")
+    assert brief.chord_record("g") == b"what"
+    assert brief.chord_parts("g") == {0: b"0"}
+
+
+# Groups
+
+
+def test_a_saved_group(backend: Backend) -> None:
+    assert backend.restore_group("g") is None
+    backend.save_group("g", b"\x00\xff one")
+    backend.save_group("h", b"other")
+    backend.save_group("g", b"two")
+    assert (backend.restore_group("g"), backend.restore_group("h")) == (b"two", b"other")
+    backend.delete_group("g")
+    backend.delete_group("unknown")
+    assert (backend.restore_group("g"), backend.restore_group("h")) == (None, b"other")
+
+
+def test_a_saved_group_expires(brief: Backend) -> None:
+    brief.save_group("g", b"one")
+
+    def gone() -> bool:
+        brief.cleanup()
+        return brief.restore_group("g") is None
+
+    wait_until(gone, PATIENCE, "the end of a group")
 
 
 # Other processes

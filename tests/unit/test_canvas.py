@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from taskq import Signature, Task, TaskQ, chain
+from taskq.canvas.plan import make_plan
 from taskq.message import TaskMessage
 
 
@@ -200,7 +201,8 @@ def test_options_of_a_whole_chain(app: TaskQ, add: Task[..., Any], fail: Task[..
     steps.link(add.s(100))
     steps.link_error(fail.s())
     steps.set(queue="slow")
-    first, ids = steps.call(options={"priority": 1, "task_id": "5", "countdown": 10})
+    plan = make_plan(steps, options={"priority": 1, "task_id": "5", "countdown": 10})
+    (first,) = plan.calls
     middle, last = first.options["chain"][::-1]
     options = [first.options, middle["options"], last["options"]]
     assert [each["queue"] for each in options] == ["slow"] * 3
@@ -208,8 +210,9 @@ def test_options_of_a_whole_chain(app: TaskQ, add: Task[..., Any], fail: Task[..
     assert [each["link_error"] for each in options] == [[fail.s()]] * 3
     assert [each.get("link") for each in options] == [None, None, [add.s(100)]]
     assert [each.get("countdown") for each in options] == [10, None, None]
-    assert [each["task_id"] for each in options] == ids
-    assert ids[2] == "5"
+    assert options[2]["task_id"] == "5"
+    results = [plan.result.parent.parent, plan.result.parent, plan.result]
+    assert [each["task_id"] for each in options] == [result.id for result in results]
     assert steps.tasks[0] == add.s(1)
 
 
@@ -224,7 +227,8 @@ def test_a_chain_in_a_chain_keeps_its_options(add: Task[..., Any], fail: Task[..
 
 def test_each_sending_has_ids_of_its_own(add: Task[..., Any]) -> None:
     steps = add.s(1) | add.s(2)
-    assert set(steps.call()[1]).isdisjoint(steps.call()[1])  # type: ignore[attr-defined]
+    first, second = steps.delay(), steps.delay()
+    assert len({first.id, first.parent.id, second.id, second.parent.id}) == 4
 
 
 @pytest.mark.parametrize("how", ["apply_async", "apply"])

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from taskq import Ignore, Reject, Signature, Task, TaskQ, chain, chord, group, states
-from taskq.backends.base import ChordPart, Outcome
+from taskq.backends.base import ChordPart, ChordRecord, Outcome
+from taskq.backends.disabled import DisabledBackend
 from taskq.brokers.base import Fate
 from taskq.canvas.chord import CHORD_TASK
-from taskq.exceptions import ChordError, TaskRevokedError
+from taskq.exceptions import ChordError, ImproperlyConfigured, TaskRevokedError
 from taskq.execution import Report, Sentence, TaskRunner
-from taskq.message import TaskMessage
+from taskq.message import TaskMessage, unpack
+from taskq.routing import Queue
+from taskq.worker.chords import ChordKeeper
 
 Run = Callable[..., Report]
 
@@ -81,6 +85,14 @@ def content(app: TaskQ, message: TaskMessage) -> tuple[list[Any], dict[str, Any]
     return args, kwargs, embed
 
 
+def following(app: TaskQ, group_id: str) -> list[dict[str, Any]]:
+    """What is kept of a chord: the steps that follow it, the last one first."""
+    record = app.backend.chord_record(group_id)
+    assert record is not None
+    chain: list[dict[str, Any]] = content(app, unpack(record))[2]["chain"]
+    return chain
+
+
 def document(app: TaskQ, part: ChordPart) -> dict[str, Any]:
     return app.result_codec.decode(Outcome("", "", part.payload))
 
@@ -117,8 +129,8 @@ def test_what_is_sent_after_the_last_one(app: TaskQ, work: Task[..., Any], run: 
     assert {end.id for end in ends} == {ends[0].id}, "whichever is the last"
     assert {end.once for end in ends} == {"g:chord"}
     assert (ends[0].task, ends[0].exchange, ends[0].routing_key) == (CHORD_TASK, "", "q")
-    assert content(app, ends[0])[0][:2] == ["g", 3]
-    assert content(app, ends[0])[0][2]["task"] == "total"
+    assert content(app, ends[0])[0] == ["g", 3]
+    assert [step["task"] for step in following(app, "g")] == ["total"]
 
 
 @pytest.mark.usefixtures("total")
@@ -170,19 +182,17 @@ def test_those_of_no_chord_contribute_nothing(
 @pytest.mark.usefixtures("total")
 @pytest.mark.parametrize(
     "change",
-    [{"chord_size": None}, {"chord_size": "3"}, {"group": None}, {"group_index": None}],
+    [None, [], ["g", 1], ["g", "1", 3], [None, 1, 3], ["g", -1, 3], ["g", 1, 0], "g", {}],
     ids=str,
 )
 def test_a_member_that_does_not_know_its_chord(
-    app: TaskQ, work: Task[..., Any], run: Run, change: dict[str, Any]
+    app: TaskQ, work: Task[..., Any], run: Run, change: Any
 ) -> None:
     message = member(app, work, "fine")
     args, kwargs, embed = content(app, message)
-    if "chord_size" in change:
-        embed["chord"].update(change)
-        message.body = json.dumps([args, kwargs, embed]).encode()
-    else:
-        message.headers.update(change)
+    del embed["chord"]["chord_size"]
+    message.body = json.dumps([args, kwargs, embed]).encode()
+    message.headers["chord_place"] = change
     report = run(message)
     assert (report.state, report.part) == (states.SUCCESS, None)
 
@@ -326,7 +336,7 @@ def test_one_that_died_before_it_could_forget(
     """The parts are there still, and all of it is done again: with the same keys."""
     body = total.s().set(task_id="body").on_error(app.signature("tell"))
     chord([work.s(1), work.s(how)], body).delay()
-    monkeypatch.setattr(app.backend, "forget_parts", lambda group: None)
+    monkeypatch.setattr(app.backend, "forget_chord", lambda group: None)
     finish(times=3)
     (message,) = sent(app)
     assert message.task == ("total" if how == "fine" else "tell")
@@ -357,15 +367,15 @@ def test_a_body_that_was_sent_before_the_retry(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     chord([work.s(1)], total.s()).delay()
-    forget = app.backend.forget_parts
+    forget = app.backend.forget_chord
 
     def away(group: str) -> None:
         raise ConnectionError("away")
 
-    monkeypatch.setattr(app.backend, "forget_parts", away)
+    monkeypatch.setattr(app.backend, "forget_chord", away)
     (report,) = finish()
     assert (report.state, len(sent(app))) == (states.RETRY, 1)
-    monkeypatch.setattr(app.backend, "forget_parts", forget)
+    monkeypatch.setattr(app.backend, "forget_chord", forget)
     assert run(report.follow_ups[0]).state == states.SUCCESS
     assert len(sent(app)) == 1
 
@@ -423,23 +433,18 @@ def test_a_body_of_several_tasks(
     if kind == "group":
         assert [each.id for each in result] == [first.id, second.id]
     else:
-        body = content(app, first)[2]["chord"]
-        last = body["kwargs"]["tasks"][-1] if body["subtask_type"] else body
-        assert last["options"]["task_id"] == result.id
+        assert following(app, first.headers["group"])[0]["options"]["task_id"] == result.id
 
 
 @pytest.mark.parametrize("kind", ["group", "chord"])
 def test_a_body_of_several_tasks_that_never_run(
-    app: TaskQ, work: Task[..., Any], total: Task[..., Any], finish: Finish, run: Run, kind: str
+    app: TaskQ, work: Task[..., Any], total: Task[..., Any], finish: Finish, kind: str
 ) -> None:
     body: Signature = group(work.s(), work.s())
     if kind == "chord":
         body = chord([work.s(), work.s()], total.s())
     result: Any = chord([work.s("fail"), work.s(2)], body).delay()
     finish()
-    if kind == "chord":  # the task of the second chord
-        (message,) = sent(app, "q")
-        run(message)
     with pytest.raises(ChordError):
         result.get(timeout=1)
     assert sent(app) == []
@@ -462,11 +467,12 @@ def test_a_chord_in_a_chord_that_fails(
 def test_a_body_without_an_id(
     app: TaskQ, work: Task[..., Any], total: Task[..., Any], run: Run
 ) -> None:
-    """As a document from elsewhere may have it."""
+    """As members have it along that software of another kind has sent."""
     app.backend.add_parts(
         [ChordPart("g", 0, 1, app.result_codec.encode("1", "SUCCESS", 5).payload, None)]  # type: ignore[arg-type]
     )
-    run(app.producer.build(CHORD_TASK, ("g", 1, {"task": "total"}), {}, {"task_id": "c"}))
+    steps = {"chain": [{"task": "total"}]}
+    run(app.producer.build(CHORD_TASK, ("g", 1), {}, {"task_id": "c", **steps}))  # type: ignore[typeddict-item]
     (message,) = sent(app)
     assert content(app, message)[0] == [[5]]
 
@@ -518,6 +524,136 @@ def test_documents_of_celery_within_a_chain(
     steps = [dict(work.s()), dict(total.s()), dict(group(work.s(), work.s()))]
     message = app.producer.build("work", ("fine",), {}, {"chain": steps}, work)
     first, second = run(message).follow_ups
-    body = content(app, first)[2]["chord"]
-    assert [step["task"] for step in body["kwargs"]["tasks"]] == ["total", "work"]
+    steps_after = following(app, first.headers["group"])
+    assert [step["task"] for step in steps_after] == ["work", "total"]
     assert second.headers["group_index"] == 1
+
+
+# Chords that are late
+
+
+def test_a_body_whose_message_was_lost(
+    app: TaskQ, work: Task[..., Any], total: Task[..., Any], run: Run
+) -> None:
+    result = chord([work.s(1), work.s(2)], total.s()).delay()
+    chord([work.s(3), work.s(4)], total.s()).delay()  # one that waits for its members
+    app.backend.add_parts([part for m in sent(app)[:2] if (part := run(m).part) is not None])
+    keeper = ChordKeeper(app, "elsewhere")
+    assert keeper.look() == 0, "it may just be on its way"
+    assert keeper.look() == 1
+    (message,) = sent(app, "elsewhere")
+    app.broker.purge("default")
+    run(message)
+    (body,) = sent(app)
+    assert (body.id, content(app, body)[0]) == (result.id, [[1, 2]])
+    assert keeper.look() == keeper.look() == 0
+    assert run(message).state == states.SUCCESS
+    assert len(sent(app)) == 1
+
+
+def test_many_chords_are_looked_at_in_turns(
+    app: TaskQ, work: Task[..., Any], total: Task[..., Any], run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("taskq.worker.chords.AT_ONCE", 2)
+    for _ in range(5):
+        chord([work.s(1)], total.s()).delay()
+    app.backend.add_parts([part for m in sent(app) if (part := run(m).part) is not None])
+    keeper = ChordKeeper(app, "elsewhere")
+    assert [keeper.look() for _ in range(6)] == [0, 0, 0, 2, 2, 1]
+    assert len({message.once for message in sent(app, "elsewhere")}) == 5
+
+
+def test_a_chord_that_is_too_old(
+    app: TaskQ, work: Task[..., Any], total: Task[..., Any], told: list[Any], run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    body = total.s().on_error(app.signature("tell"))
+    result = chord([work.s(1), work.s(2)], body).delay()
+    part = run(sent(app)[0]).part
+    assert part is not None
+    app.backend.add_parts([part])
+    keeper = ChordKeeper(app, "elsewhere")
+    assert keeper.look() == 0
+    now = time.time()
+    monkeypatch.setattr("taskq.worker.chords.time.time", lambda: now + 0.95 * 30 * 86400)
+    assert keeper.look() == 1
+    app.broker.purge("default")
+    run(sent(app, "elsewhere")[0])
+    with pytest.raises(ChordError, match="1 of 2 members have ended within 30 days"):
+        result.get(timeout=1)
+    assert [message.task for message in sent(app)] == ["tell"]
+    assert keeper.look() == 0
+
+
+def test_what_is_kept_cannot_be_read(app: TaskQ, caplog: pytest.LogCaptureFixture) -> None:
+    app.backend.keep_chords([ChordRecord("g", b"no message")])
+    assert ChordKeeper(app, "q").look() == 0
+    assert "chord g cannot be read" in caplog.text
+
+
+# Errors that do not pass
+
+
+@pytest.mark.parametrize("after", ["task", "group"])
+def test_a_body_that_cannot_be_sent(
+    app: TaskQ, work: Task[..., Any], total: Task[..., Any], told: list[Any], finish: Finish,
+    after: str,
+) -> None:  # fmt: skip
+    """Not tried for ever: it has failed."""
+    app.conf.update(task_create_missing_queues=False, task_queues=[Queue("default")])
+    app._forget_cached()
+    body: Signature = total.s().set(queue="nowhere")
+    if after == "group":
+        body = group(body, total.s())
+    steps = chord([work.s(1)], body.on_error(app.signature("tell")))
+    result: Any = steps.delay()
+    (report,) = finish()
+    assert (report.state, report.fate) == (states.SUCCESS, Fate.DONE)
+    with pytest.raises(ChordError, match="what follows cannot be sent: QueueNotFound"):
+        result.get(timeout=1)
+    assert [message.task for message in sent(app)] == ["tell"]
+    assert app.backend.open_chords("", 10) == []
+
+
+def test_a_part_that_cannot_be_read(
+    app: TaskQ, work: Task[..., Any], total: Task[..., Any], told: list[Any], run: Run
+) -> None:
+    result = chord([work.s(1)], total.s().on_error(app.signature("tell"))).delay()
+    part = run(sent(app)[0]).part
+    assert part is not None
+    app.broker.purge("default")
+    app.backend.add_parts([ChordPart(part.group, 0, 1, b"no document", part.done)])
+    assert run(part.done).state == states.SUCCESS
+    with pytest.raises(ChordError, match="DecodeError"):
+        result.get(timeout=1)
+    assert [message.task for message in sent(app)] == ["tell"]
+
+
+def test_a_member_whose_body_cannot_be_read(
+    app: TaskQ, work: Task[..., Any], total: Task[..., Any], run: Run
+) -> None:
+    chord([work.s(1), work.s(2) | work.s(3)], total.s()).delay()
+    for index, message in enumerate(sent(app)):
+        message.body = b"no JSON"
+        report = run(message)
+        assert (report.fate, report.state) == (Fate.DEAD, states.FAILURE)
+        assert report.part is not None
+        assert (report.part.index, report.part.size) == (index, 2)
+        assert document(app, report.part)["result"]["exc_type"] == "DecodeError"
+        pronounced = pronounce(app, message).part
+        assert pronounced is not None
+        assert pronounced.index == index
+
+
+def test_a_store_that_cannot_count_says_so_at_once(
+    app: TaskQ, work: Task[..., Any], total: Task[..., Any]
+) -> None:
+    app.use(app.broker, DisabledBackend())
+    for many in (chord([work.s(1)], total.s()), work.s(1) | group(work.s(1)) | total.s()):
+        with pytest.raises(ImproperlyConfigured, match="cannot count the members of a chord"):
+            many.delay()
+        with pytest.raises(ImproperlyConfigured, match="set result_backend"):
+            app.send_many([many])
+    assert sent(app) == []
+    assert chord([], total.s(), app=app).delay().id == sent(app)[0].id, "there is nothing to count"

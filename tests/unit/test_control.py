@@ -131,7 +131,8 @@ async def test_registered(bench: ControlBench) -> None:
     assert await bench.ask(inspect.registered, "time_limit", "no_such_thing") == {
         "w@here": ["add [time_limit=3]"]
     }
-    assert await bench.order("registered", {"builtins": True}) == ["add", "taskq.chord"]
+    found = await bench.order("registered", {"builtins": True})
+    assert {"add", "taskq.chord", "celery.map"} <= set(found)
 
 
 async def test_active_queues(bench: ControlBench) -> None:

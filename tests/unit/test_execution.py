@@ -575,8 +575,12 @@ def test_the_next_step_of_a_chain(app: TaskQ, run: Run) -> None:
     def add(a: int, b: int) -> int:
         return a + b
 
-    first, ids = (add.s(1, 2) | add.s(10) | add.si(0, 0) | add.s(7)).call()
-    message = app.producer.build(first.task, first.args, first.kwargs, first.options, add)
+    sent: Any = (add.s(1, 2) | add.s(10) | add.si(0, 0) | add.s(7)).delay()
+    (message,) = app.broker.browse("default", 1)
+    ids: list[str] = []
+    while sent is not None:
+        ids.insert(0, sent.id)
+        sent = sent.parent
     values = []
     for number in range(4):
         report = run(message)

@@ -9,7 +9,7 @@ import pytest
 
 from taskq import GroupResult, Signature, Task, TaskQ, chain, chord, group
 from taskq.exceptions import ChordError
-from taskq.message import TaskMessage
+from taskq.message import TaskMessage, unpack
 
 
 @pytest.fixture
@@ -59,6 +59,15 @@ def content(app: TaskQ, message: TaskMessage) -> tuple[list[Any], dict[str, Any]
     accept = frozenset({"application/json"})
     args, kwargs, embed = app.serializers.decode(message.body, "application/json", "utf-8", accept)
     return args, kwargs, embed
+
+
+def following(app: TaskQ, message: TaskMessage) -> list[dict[str, Any]]:
+    """The steps that follow the chord of a member, the last one first."""
+    group_id = (message.headers.get("chord_place") or [message.headers["group"]])[0]
+    record = app.backend.chord_record(group_id)
+    assert record is not None
+    chain: list[dict[str, Any]] = content(app, unpack(record))[2]["chain"]
+    return chain
 
 
 def args_of(signatures: list[Signature]) -> list[tuple[Any, ...]]:
@@ -130,7 +139,7 @@ def test_options_of_a_group(app: TaskQ, add: Task[..., Any], fail: Task[..., Any
     assert [each["args"] for each in step["options"]["link"]] == [[100]]
     assert (step["options"]["group_id"], step["options"]["group_index"]) == ("g", 2)
     assert third.headers["group"] is None, "the last step is the member"
-    assert whole.tasks[1] == own, "sending changes nothing"
+    assert own.options == {"priority": 2, "link_error": [fail.si(1)]}, "a copy is sent"
 
 
 def test_arguments_of_a_clone(app: TaskQ, add: Task[..., Any]) -> None:
@@ -175,7 +184,7 @@ def test_groups_among_many(app: TaskQ, add: Task[..., Any], total: Task[..., Any
         *(each.id for each in many),  # type: ignore[attr-defined]
         body.parent[0].id,
     ]
-    assert content(app, messages[3])[2]["chord"]["options"]["task_id"] == body.id
+    assert following(app, messages[3])[0]["options"]["task_id"] == body.id
     assert last.parent.id == messages[4].id
 
 
@@ -231,7 +240,7 @@ def test_a_group_that_something_follows(add: Task[..., Any], total: Task[..., An
             add.s(1) | many | total.s(),
             add.s(1) | many | total.s() | add.s(3),
             add.s(1) | (many | total.s()),
-            (many | total.s()) | add.s(1),
+            chain(many | total.s(), add.s(1)),
             chain(add.s(1), many, many),
         )
     ]
@@ -242,11 +251,9 @@ def test_a_group_that_something_follows(add: Task[..., Any], total: Task[..., An
         ["add", "chord", "add"],
         ["add", "chord"],
         ["chord", "add"],
-        ["add", "chord"],
+        ["add", "group", "group"],
     ]
-    last = chain(add.s(1), many, many).tasks[-1]
-    assert isinstance(last, chord)
-    assert isinstance(last.body, group)
+    assert isinstance((many | many).body, group)  # type: ignore[attr-defined]
 
 
 def test_what_is_sent_of_a_chord(app: TaskQ, add: Task[..., Any], total: Task[..., Any]) -> None:
@@ -259,8 +266,9 @@ def test_what_is_sent_of_a_chord(app: TaskQ, add: Task[..., Any], total: Task[..
         assert args == [10, index + 1]
         assert message.headers["group_index"] == index
         assert embed["chord"]["chord_size"] == 2
-        assert embed["chord"]["task"] == "total"
-        assert embed["chord"]["options"] == {"queue": "slow", "task_id": result.id}
+        assert message.headers["chord_place"] == [result.parent.id, index, 2]
+        (body,) = following(app, message)
+        assert (body["task"], body["options"]) == ("total", {"queue": "slow", "task_id": result.id})
     assert sent(app, "slow") == []
 
 
@@ -276,7 +284,7 @@ def test_options_of_a_chord(
     assert (result.id, message.priority) == ("5", 3)
     assert message.id != "5"
     assert (embed["callbacks"], embed["errbacks"]) == (None, None), "they are the body's"
-    options = embed["chord"]["options"]
+    options = following(app, message)[0]["options"]
     assert options["task_id"] == "5"
     assert [each["args"] for each in options["link"]] == [[100]]
     assert [each["task"] for each in options["link_error"]] == ["fail"]
@@ -287,7 +295,7 @@ def test_a_header_that_gets_its_body_later(
 ) -> None:
     header = chord([add.s(1)])
     result = header(total.s(), queue="slow")
-    assert content(app, sent(app, "slow")[0])[2]["chord"]["options"]["task_id"] == result.id
+    assert following(app, sent(app, "slow")[0])[0]["options"]["task_id"] == result.id
     assert header.body is None, "it can be used again"
     for use in (
         header.delay,
@@ -324,11 +332,10 @@ def test_a_chord_that_more_follows(
     result = steps.apply_async(queue="slow", task_id="last")
     messages = sent(app, "slow")
     assert result.id == "last"
-    body = content(app, messages[0])[2]["chord"]
-    assert body["subtask_type"] == "chain"
-    assert [step["task"] for step in body["kwargs"]["tasks"]] == ["total", "add"]
-    assert [step["options"]["task_id"] for step in body["kwargs"]["tasks"]] == ["body", "last"]
-    assert body["kwargs"]["tasks"][0]["options"]["link_error"][0]["task"] == "fail"
+    last, body = following(app, messages[0])
+    assert [step["task"] for step in (body, last)] == ["total", "add"]
+    assert [step["options"]["task_id"] for step in (body, last)] == ["body", "last"]
+    assert body["options"]["link_error"][0]["task"] == "fail"
 
 
 def test_a_chord_of_chains(app: TaskQ, add: Task[..., Any], total: Task[..., Any]) -> None:
@@ -336,7 +343,8 @@ def test_a_chord_of_chains(app: TaskQ, add: Task[..., Any], total: Task[..., Any
     first, second = sent(app)
     step = content(app, first)[2]["chain"][0]
     assert content(app, first)[2]["chord"] is None
-    assert step["options"]["chord"]["options"]["task_id"] == result.id
+    assert first.headers["chord_place"] == [result.parent.id, 0, 2], "of all steps"
+    assert following(app, first)[0]["options"]["task_id"] == result.id
     assert (step["options"]["group_id"], step["options"]["group_index"]) == (result.parent.id, 0)
     assert step["options"]["task_id"] == result.parent[0].id
     assert second.headers["group_index"] == 1
@@ -357,28 +365,30 @@ def test_a_chord_within_a_chord(
     assert result.id == "outer"
     assert result.parent[1].id == "inner"
     if how == "chain that ends":
-        step = content(app, messages[1])[2]["chain"][0]
-        place = step["kwargs"]["body"]["options"]
+        place = content(app, messages[1])[2]["chain"][0]["options"]
         assert content(app, messages[1])[0] == [10, 5]
     else:
         assert [content(app, message)[0] for message in messages] == [[10, 0], [10, 1], [10, 2]]
         assert {m.headers["group"] for m in messages[1:]}.isdisjoint({result.parent.id})
-        body = content(app, messages[1])[2]["chord"]
-        assert body["chord_size"] == 2
-        place = body["options"]
-        if how == "chain that begins":
-            place = body["kwargs"]["tasks"][-1]["options"]
+        assert messages[1].headers["chord_place"][2] == 2
+        place = following(app, messages[1])[0]["options"]
     assert (place["group_id"], place["group_index"]) == (result.parent.id, 1)
     assert place["task_id"] == "inner"
-    assert (place["chord"]["options"]["task_id"], place["chord"]["chord_size"]) == ("outer", 2)
+    assert place["chord"]["chord_size"] == 2
+    assert following(app, messages[0])[0]["options"]["task_id"] == "outer"
 
 
-def test_a_group_is_no_end_of_a_member(
+def test_a_member_that_ends_with_a_group(
     app: TaskQ, add: Task[..., Any], total: Task[..., Any]
 ) -> None:
+    """It has one result all the same: the list of theirs."""
     many = add.s(1) | group(add.s(2), add.s(3))
-    with pytest.raises(ValueError, match="ends with a group"):
-        chord([many, add.s(4)], total.s()).delay()
+    result = chord([many, add.s(4)], total.s()).delay()
+    message, _ = sent(app)
+    last, before = content(app, message)[2]["chain"]
+    assert (last["task"], before["subtask_type"]) == ("taskq.accumulate", "group")
+    assert last["options"]["task_id"] == result.parent[0].id
+    assert message.headers["chord_place"] == [result.parent.id, 0, 2]
     first, second = group(many, add.s(4)).delay()
     assert isinstance(first, GroupResult)
     assert not isinstance(second, GroupResult)
@@ -394,7 +404,7 @@ def test_a_chain_that_ends_with_a_group(app: TaskQ, add: Task[..., Any]) -> None
         member["options"]["task_id"] for member in step["kwargs"]["tasks"]
     ]
     after: Any = (group(add.s(1)) | group(add.s(2), add.s(3))).delay()
-    body = content(app, sent(app)[1])[2]["chord"]
+    (body,) = following(app, sent(app)[1])
     assert [each.id for each in after] == [
         member["options"]["task_id"] for member in body["kwargs"]["tasks"]
     ]

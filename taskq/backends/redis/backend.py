@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from taskq import states
-from taskq.backends.base import Backend, ChordPart, Outcome
+from taskq.backends.base import Backend, ChordPart, ChordRecord, Outcome
 from taskq.backends.documents import pack_outcome, unpack_outcome
 from taskq.backends.redis.listener import Listener
-from taskq.backends.redis.scripts import ADD_PART, STORE
+from taskq.backends.redis.scripts import ADD_PART, COUNT_PARTS, JOIN_CHORD, STORE
 from taskq.stores.redis import Address, Call, RedisStore, Steps
 from taskq.stores.redis.calls import Word, command
 from taskq.stores.redis.keys import Layout
@@ -116,10 +116,74 @@ class RedisBackend(Backend):
     def chord_parts(self, group: str) -> dict[int, bytes]:
         key = self.layout.parts(group)
         (flat,) = self.client.calls(command(key, "HGETALL", key))
-        return {int(place): part for place, part in zip(flat[::2], flat[1::2], strict=True)}
+        return {
+            int(place): part
+            for place, part in zip(flat[::2], flat[1::2], strict=True)
+            if place.isdigit()
+        }
 
     def forget_parts(self, group: str) -> None:
         key = self.layout.parts(group)
+        self.client.calls(command(key, "DEL", key))
+
+    def keep_chords(self, records: Sequence[ChordRecord]) -> None:
+        calls: list[Call] = []
+        index = self.layout.chords
+        ttl = int(self.chord_expires * 1000)
+        for record in records:
+            key = self.layout.parts(record.group)
+            calls.append(command(index, "ZADD", index, 0, record.group))
+            calls.append(command(key, "HSETNX", key, "record", record.payload))
+            if ttl:
+                calls.append(command(key, "PEXPIRE", key, ttl))
+        if calls:
+            self.client.calls(*calls)
+
+    def chord_record(self, group: str) -> bytes | None:
+        key = self.layout.parts(group)
+        (record,) = self.client.calls(command(key, "HGET", key, "record"))
+        return bytes(record) if record is not None else None
+
+    def forget_chord(self, group: str) -> None:
+        key, index = self.layout.parts(group), self.layout.chords
+        self.client.calls(command(key, "DEL", key), command(index, "ZREM", index, group))
+
+    def open_chords(self, after: str, limit: int) -> list[ChordRecord]:
+        index = self.layout.chords
+        least = f"({after}" if after else "-"
+        (names,) = self.client.calls(
+            command(index, "ZRANGEBYLEX", index, least, "+", "LIMIT", 0, limit)
+        )
+        groups = [name.decode() for name in names]
+        if not groups:
+            return []
+        counts = self.client.calls(*(COUNT_PARTS.call([self.layout.parts(g)]) for g in groups))
+        found, gone = [], []
+        for group, (payload, count) in zip(groups, counts, strict=True):
+            if payload is None:
+                gone.append(group)
+            else:
+                found.append(ChordRecord(group, payload, count))
+        if gone:
+            self.client.calls(command(index, "ZREM", index, *gone))
+        return found
+
+    def extend_chord(self, group: str, index: int) -> None:
+        ttl = int(self.chord_expires * 1000)
+        self.client.calls(JOIN_CHORD.call([self.layout.parts(group)], ttl, index))
+
+    def save_group(self, group: str, payload: bytes) -> None:
+        key = self.layout.group(group)
+        more = ("PX", self.ttl) if self.ttl else ()
+        self.client.calls(command(key, "SET", key, payload, *more))
+
+    def restore_group(self, group: str) -> bytes | None:
+        key = self.layout.group(group)
+        (payload,) = self.client.calls(command(key, "GET", key))
+        return bytes(payload) if payload is not None else None
+
+    def delete_group(self, group: str) -> None:
+        key = self.layout.group(group)
         self.client.calls(command(key, "DEL", key))
 
     def cleanup(self) -> int:

@@ -9,3 +9,5 @@ from taskq.stores.redis.calls import Script
 LUA = Path(__file__).parent / "lua"
 STORE = Script.read(LUA, "results", "store")
 ADD_PART = Script.read(LUA, "parts", "add_part")
+JOIN_CHORD = Script.read(LUA, "parts", "join_chord")
+COUNT_PARTS = Script.read(LUA, "parts", "count_parts")

@@ -54,6 +54,15 @@ class Layout:
         """A hash: what the members of a chord have contributed."""
         return f"{self._group}{group}.parts"
 
+    def group(self, group: str) -> str:
+        """Which results belong to a group, in Celery's form."""
+        return f"{self._group}{group}"
+
+    @property
+    def chords(self) -> str:
+        """A sorted set: the ids of the chords that have not ended."""
+        return f"{self._prefix}{self._tagged}chords"
+
     @property
     def queues(self) -> str:
         """A hash: the names of all queues that are declared or were published to."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 
 from taskq import exceptions
-from taskq.backends.base import Backend, ChordPart, Outcome
+from taskq.backends.base import Backend, ChordPart, ChordRecord, Outcome
 from taskq.brokers.base import Broker, Consumer, DeadLetter, QueueDepth
 from taskq.brokers.notices import Channel, Notice, Subscription
 from taskq.message import TaskMessage
@@ -43,6 +43,7 @@ class Call(msgspec.Struct, array_like=True):
     queues: list[Queue] = []
     parts: list[ChordPart] = []
     notices: list[Notice] = []
+    chords: list[ChordRecord] = []
 
 
 class Answer(msgspec.Struct, array_like=True):
@@ -112,6 +113,15 @@ class Relay:
             return {str(n): Outcome(str(n), "", part) for n, part in parts.items()}
         elif call.method == "forget_parts":
             self._backend.forget_parts(call.task_ids[0])
+        elif call.method == "keep_chords":
+            self._backend.keep_chords(call.chords)
+        elif call.method == "chord_record":
+            record = self._backend.chord_record(call.task_ids[0])
+            return {} if record is None else {"": Outcome("", "", record)}
+        elif call.method == "forget_chord":
+            self._backend.forget_chord(call.task_ids[0])
+        elif call.method == "extend_chord":
+            self._backend.extend_chord(call.task_ids[0], int(call.task_ids[1]))
         elif call.method == "fetch":
             return self._backend.fetch(call.task_ids)
         elif call.method == "wait":
@@ -192,6 +202,19 @@ class RelayBackend(Backend):
 
     def forget_parts(self, group: str) -> None:
         self._client.ask("forget_parts", task_ids=[group])
+
+    def keep_chords(self, records: Sequence[ChordRecord]) -> None:
+        self._client.ask("keep_chords", chords=list(records))
+
+    def chord_record(self, group: str) -> bytes | None:
+        found = self._client.ask("chord_record", task_ids=[group])
+        return found[""].payload if found else None
+
+    def forget_chord(self, group: str) -> None:
+        self._client.ask("forget_chord", task_ids=[group])
+
+    def extend_chord(self, group: str, index: int) -> None:
+        self._client.ask("extend_chord", task_ids=[group, str(index)])
 
     def cleanup(self) -> int:
         return 0  # the parent does it
