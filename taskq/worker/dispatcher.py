@@ -196,7 +196,7 @@ class Dispatcher:
     def lost(self, job: Job, loss: Loss, detail: str) -> None:
         """The pool has no report, and never will."""
         self._running -= 1
-        if job.terminated and loss is Loss.CRASHED:
+        if job.terminated and loss is Loss.CRASHED and job.verdict is None:
             self._end(job, self._admission.revoke(job.task, job.delivery, terminated=True))
         else:
             self._end(job, self._fates.of_loss(job, loss, detail))

@@ -43,7 +43,7 @@ class WorkerProcess:
         environ: more environment variables.
         concurrency: tasks at a time; 0 is the solo pool, which has no children.
         pool: how they run.
-        processes: in so many processes; in one for each task with prefork.
+        members: processes that run them; with prefork it is one for each.
     """
 
     def __init__(
@@ -56,12 +56,12 @@ class WorkerProcess:
         environ: dict[str, str],
         concurrency: int,
         pool: str = "prefork",
-        processes: int = 1,
+        members: int = 1,
     ) -> None:
         self.name = name
-        self._processes = concurrency if pool == "prefork" else processes
+        self._members = concurrency if pool == "prefork" else members
         if pool != "prefork":
-            options = (*options, "-P", pool, "--processes", str(processes))
+            options = (*options, "-P", pool, "--processes", str(members))
         self._log = folder / f"{name}.log"
         command = [
             *(sys.executable, "-m", "taskq", "-A", "tests.faults.worker_app", "worker"),
@@ -97,7 +97,7 @@ class WorkerProcess:
     def wait_ready(self) -> WorkerProcess:
         """Wait until it consumes and all its children are there."""
         self.wait_log(" ready.")
-        self.wait(lambda: len(self.children()) == self._processes, "all its children")
+        self.wait(lambda: len(self.children()) == self._members, "all its children")
         return self
 
     def wait_log(self, text: str, timeout: float = PATIENCE) -> None:
@@ -226,7 +226,7 @@ class Stage:
         ready: bool = True,
         settings: dict[str, Any] | None = None,
         pool: str = "prefork",
-        processes: int = 1,
+        members: int = 1,
         **environ: str,
     ) -> WorkerProcess:
         """Start a worker.
@@ -237,7 +237,7 @@ class Stage:
             ready: wait until it is ready.
             settings: in addition to the stage's.
             pool: how they run.
-            processes: in so many processes, in other pools than prefork.
+            members: processes that run them, in other pools than prefork.
             environ: environment variables.
         """
         worker = WorkerProcess(
@@ -249,7 +249,7 @@ class Stage:
             environ,
             concurrency,
             pool,
-            processes,
+            members,
         )
         self._workers.append(worker)
         return worker.wait_ready() if ready else worker

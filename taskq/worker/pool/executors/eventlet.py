@@ -41,9 +41,6 @@ class EventletExecutor(GreenExecutor):
 
         return eventlet.getcurrent()
 
-    def start_thread(self, function: Callable[[], None]) -> None:
-        _original("threading").Thread(target=function, daemon=True).start()
-
     @staticmethod
     def open_socket(fd: int) -> socket.socket:
         found: socket.socket = _original("socket").socket(fileno=fd)

@@ -34,11 +34,6 @@ class GeventExecutor(GreenExecutor):
 
         return gevent.getcurrent()
 
-    def start_thread(self, function: Callable[[], None]) -> None:
-        from gevent.monkey import get_original
-
-        get_original("_thread", "start_new_thread")(function, ())
-
     @staticmethod
     def open_socket(fd: int) -> socket.socket:
         from gevent.monkey import get_original

@@ -1,7 +1,7 @@
 """Many tasks at a time in green threads, of eventlet or gevent.
 
 The process has been patched before anything else was imported, so that what blocks elsewhere
-lets other tasks run here.  Coroutines run on an event loop in a real thread beside them.
+lets other tasks run here.  Coroutines run on an event loop in a green thread beside them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from taskq.worker.pool.child import SHORT, Packet
 from taskq.worker.pool.coroutines import Interruptible
 from taskq.worker.pool.executors.base import interruption
 from taskq.worker.pool.executors.crew import Crew
-from taskq.worker.pool.executors.loop_thread import LoopThread
+from taskq.worker.pool.executors.green_loop import GreenLoop
 
 if TYPE_CHECKING:
     from taskq.worker.pool.child import Child
@@ -73,7 +73,7 @@ class GreenExecutor(Crew[_Member]):
     def __init__(self, child: Child) -> None:
         super().__init__(child)
         self.wait_readable = self.wait_for
-        self.loop_thread = LoopThread(self.start_thread, self.wait_for)
+        self._loop = GreenLoop(self.spawn)
         # Patched, like all of threading: they are green ones.
         self._changed = threading.Event()
         # A signal is noticed by a byte in a pipe, since the hub waits in code that is not Python.
@@ -97,10 +97,6 @@ class GreenExecutor(Crew[_Member]):
     def current(self) -> Any:
         """The green thread that is running."""
 
-    @abstractmethod
-    def start_thread(self, function: Callable[[], None]) -> None:
-        """Start a real thread."""
-
     def run(self) -> None:
         self.spawn(self._watch_limits)
         while True:
@@ -119,7 +115,7 @@ class GreenExecutor(Crew[_Member]):
             self._changed.wait(_LOOK)
 
     def open(self, index: int) -> _Member:
-        return _Member(self.child, index, self.loop_thread.run)
+        return _Member(self.child, index, self._loop.run)
 
     def start(self, member: _Member, packet: Packet) -> None:
         self.spawn(self._serve, member, packet)
