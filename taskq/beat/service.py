@@ -74,6 +74,18 @@ class Beat:
         self.app.load_modules()
         return {**read_entries(self.app.conf.beat_schedule), **self.app.periodic_entries}
 
+    def prepare(self) -> tuple[dict[str, ScheduleEntry], ScheduleStore]:
+        """Find entries and store, without connecting to anything; `run` does it too.
+
+        Raises:
+            ImproperlyConfigured: the store, or an entry, makes no sense.
+        """
+        with _without_collector():
+            entries = self.entries()
+        if self._store is None:
+            self._store = open_store(self.app, *self._wish)
+        return entries, self._store
+
     def run(self, embedded: bool = False) -> int:
         """Send what is due until stopped; blocks.
 
@@ -87,10 +99,8 @@ class Beat:
             OperationalError: the store cannot be used.
             ImproperlyConfigured: the store, or an entry, makes no sense.
         """
-        with _without_collector():
-            entries = self.entries()
+        entries, store = self.prepare()
         (signals.beat_embedded_init if embedded else signals.beat_init).send(self)
-        store = self._store or open_store(self.app, *self._wish)
         self.scheduler = scheduler = Scheduler(self.app, store, entries, self._poll)
         try:
             with _SignalHandlers(self):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from taskq.app import TaskQ
 
 COMMANDS = {
+    "beat": "taskq.cli.beat:beat",
     "call": "taskq.cli.call:call",
     "demo": "taskq.cli.demo.command:demo",
     "dlq": "taskq.cli.dlq:dlq",
@@ -25,6 +26,7 @@ COMMANDS = {
     "queues": "taskq.cli.queues:queues",
     "report": "taskq.cli.report:report",
     "result": "taskq.cli.result:result",
+    "schedule": "taskq.cli.schedule:schedule",
     "settings": "taskq.cli.settings:settings",
     "worker": "taskq.cli.worker:worker",
 }

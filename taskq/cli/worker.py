@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from taskq.cli.command import Command
-from taskq.cli.failure import Failure
-from taskq.cli.nodename import expand, node_name
+from taskq.cli.daemon import held, log_path, set_up_logging
+from taskq.cli.nodename import node_name
 from taskq.cli.output import amount
-from taskq.cli.pidfile import pid_file
 from taskq.cli.queue_choice import without
 from taskq.cli.session import Session, pass_session
 from taskq.cli.types import concurrency, log_level, names, seconds
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
-    from taskq.worker.service import Worker
+    from taskq.worker.service import Service, Worker
 
 AT_LEAST_ONE = click.IntRange(min=1)
 
@@ -92,6 +90,9 @@ AT_LEAST_ONE = click.IntRange(min=1)
     help="Between two heartbeats of a worker that tells events.",
 )
 @click.option("--without-heartbeat", is_flag=True, help="Tell no heartbeats.")
+@click.option("-B", "--beat", is_flag=True, help="Run a beat as well; other workers may too.")
+@click.option("-s", "--schedule", metavar="PATH", help="With -B: a file for the schedule.")
+@click.option("--scheduler", metavar="STORE", help="With -B: the schedule store, name or URL.")
 @click.option("--purge", is_flag=True, help="First delete all messages that wait in its queues.")
 @pass_session
 def worker(
@@ -104,6 +105,9 @@ def worker(
     queues: tuple[str, ...] | None,
     exclude_queues: tuple[str, ...] | None,
     include: tuple[str, ...] | None,
+    beat: bool,
+    schedule: str | None,
+    scheduler: str | None,
     purge: bool,
     without_heartbeat: bool,
     **settings: Any,
@@ -121,8 +125,8 @@ def worker(
     session.include = include or ()
     app = session.app()
     name = node_name(hostname)
-    with _held(pidfile, name):
-        _set_up_logging(app, loglevel, logfile, name)
+    with held(pidfile, name):
+        set_up_logging(app, loglevel, logfile, name)
         declared = [queue.name for queue in app.queues()]
         selected = without(queues or declared, exclude_queues)
         service = app.Worker(
@@ -130,7 +134,8 @@ def worker(
             queues=selected,
             app_spec=session.app_spec,
             overrides=session.overrides(app),
-            logfile=_log_path(logfile, name),
+            logfile=log_path(logfile, name),
+            services=_beat(app, schedule, scheduler) if beat else None,
         )
         if not session.quiet:
             _show_banner(service, session, loglevel)
@@ -138,6 +143,13 @@ def worker(
             _purge(app, selected, session.quiet)
         status = service.run()
     click.get_current_context().exit(status)
+
+
+def _beat(app: TaskQ, schedule: str | None, scheduler: str | None) -> dict[str, Service]:
+    """A beat that starts and stops with the worker."""
+    service = app.Beat(schedule=schedule, scheduler=scheduler)
+    service.prepare()  # a mistake is told now, and not by a worker that has started
+    return {"beat": service.serve}
 
 
 SETTING_OF = {
@@ -153,24 +165,6 @@ SETTING_OF = {
     "time_limit": "task_time_limit",
 }
 """The setting that an option stands for."""
-
-
-def _held(path: str | None, name: str) -> AbstractContextManager[None]:
-    return pid_file(expand(path, name.partition("@")[0])) if path else nullcontext()
-
-
-def _set_up_logging(app: TaskQ, level: int, logfile: str | None, name: str) -> None:
-    from taskq.log import setup_logging
-
-    path = _log_path(logfile, name)
-    try:
-        setup_logging(app.conf, level, path)
-    except OSError as exc:
-        raise Failure(f"--logfile {path} cannot be written: {exc.strerror}") from exc
-
-
-def _log_path(logfile: str | None, name: str) -> str | None:
-    return expand(logfile, name.partition("@")[0]) if logfile else None
 
 
 def _show_banner(service: Worker, session: Session, level: int) -> None:

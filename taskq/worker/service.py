@@ -49,6 +49,10 @@ _CLEANUP_EVERY = 600.0
 """Seconds between two clean-ups of expired results."""
 
 
+Service = Callable[[], Coroutine[Any, Any, None]]
+"""Gives what runs beside the worker's own services."""
+
+
 class Worker:
     """Consumes queues and runs their tasks, until it is told to stop.
 
@@ -68,6 +72,8 @@ class Worker:
         app_spec: the app as ``-A`` names it, for children that must start afresh.
         overrides: settings that the command line changed, for the same.
         logfile: the file to which the log goes, for the same.
+        services: what else starts and stops with the worker, by name: functions that give
+            coroutines, which run until they are cancelled. One that raises ends the worker.
 
     Raises:
         ImproperlyConfigured: an option has a value that makes no sense.
@@ -91,6 +97,7 @@ class Worker:
         app_spec: str | None = None,
         overrides: dict[str, str] | None = None,
         logfile: str | None = None,
+        services: Mapping[str, Service] | None = None,
     ) -> None:
         conf = app.conf
         self.app = app
@@ -115,6 +122,7 @@ class Worker:
         self._app_spec = app_spec
         self._overrides = overrides or {}
         self._logfile = logfile
+        self._services = dict(services or {})
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop_requested = False
         self._cold_requested = False
@@ -221,6 +229,7 @@ class Worker:
                 "pauses": pauses.watch(),
                 "cleanup": self._keep_clean(),
                 "events": events.run(),
+                **{name: start() for name, start in self._services.items()},
             }
             if self.app.conf.worker_enable_remote_control:
                 services["control"] = node.serve()
@@ -255,6 +264,8 @@ class Worker:
         )
         # 1. Nothing new; what the consumer is just receiving goes back when it closes.
         await _cancel(tasks.pop("fetch"))
+        for name in self._services:
+            await _cancel(tasks.pop(name))
         # 2. What has not been started goes back at once, for others to run.
         dispatcher.give_back()
         # 3. What is running ends, within the grace.
