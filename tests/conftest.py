@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import pytest
 
+from tests.parallel import pytest_xdist_auto_num_workers, pytest_xdist_make_scheduler
 from tests.servers import (
     MariaDBServer,
     MemcachedServer,
@@ -31,6 +32,8 @@ from tests.servers import (
     s3_server,
     shared_rabbitmq,
 )
+
+__all__ = ["pytest_xdist_auto_num_workers", "pytest_xdist_make_scheduler"]
 
 S = TypeVar("S", bound=Server | RedisSentinel | RedisCluster | RabbitMQAddress)
 

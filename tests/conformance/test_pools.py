@@ -83,6 +83,7 @@ def test_it_tells_what_runs(kind: PoolKind, tmp_path: Path) -> None:
         jobs = [bench.job("gated", str(path), str(gate)) for path in started]
         bench.give(*jobs)
         await bench.until_exists(*started[:size])
+        await bench.becomes(lambda: len(bench.pool.running()) == size)
         running = bench.pool.running()
         assert {one.job.ticket for one in running} == {job.ticket for job in jobs[:size]}
         assert all(began <= one.since <= time.monotonic() for one in running)

@@ -128,7 +128,7 @@ def shown_commands() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("page", "command"), shown_commands())
 def test_commands_exist(page: str, command: str) -> None:
     # With --help a command reads its whole command line, and then does nothing.
-    done = CliRunner().invoke(cli, [*shlex.split(command)[1:], "--help"])
+    done = CliRunner().invoke(cli, [*shlex.split(command, comments=True)[1:], "--help"])
     assert done.exit_code == 0, f"{page}: {command}\n{done.output}"
 
 

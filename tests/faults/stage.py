@@ -22,7 +22,7 @@ from taskq.result import AsyncResult
 from taskq.stores.redis.calls import command
 from tests.faults import processes
 from tests.faults.journal import Journal
-from tests.faults.processes import Process
+from tests.faults.processes import Process, process
 from tests.faults.tasks import Gates
 from tests.waiting import wait_until
 
@@ -86,7 +86,7 @@ class WorkerProcess:
                 },
             )
         self.pid = self._popen.pid
-        self._tree: set[Process] = {processes.process(self.pid)}
+        self._tree: set[Process] = {process(self.pid)}
 
     # What it shows
 

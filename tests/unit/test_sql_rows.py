@@ -111,6 +111,7 @@ def test_a_pickle_of_an_old_celery_is_refused() -> None:
         codec("msgpack").encode("a", states.SUCCESS, 1).payload,
         codec(compression="gzip").encode("a", states.SUCCESS, 1).payload,
     ],
+    ids=range(8),  # the last two tell the time
 )  # fmt: skip
 def test_what_is_no_such_document_is_kept_whole(payload: bytes) -> None:
     outcome = Outcome("a", states.SUCCESS, payload)

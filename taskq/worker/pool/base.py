@@ -123,7 +123,7 @@ class Pool(ABC):
         """Let all processes end.  Called when nothing is running any more."""
 
     def running(self) -> list[Running]:
-        """What runs at this moment."""
+        """What runs at this moment, in processes whose ids the pool has learnt."""
         return []
 
     def pids(self) -> list[int]:

@@ -128,7 +128,8 @@ class ProcessPool(Pool):
                 # In this order: a task that ends meanwhile is not given another one's time.
                 number, since = slot.number, slot.started
                 entry = self._jobs.get(number)
-                if entry is not None:
+                # A new child may be at work before the nursery has told its process id.
+                if entry is not None and child.pid:
                     found.append(Running(entry[0], child.pid, since))
         return found
 
