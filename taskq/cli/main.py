@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 COMMANDS = {
     "beat": "taskq.cli.beat:beat",
     "call": "taskq.cli.call:call",
+    "control": "taskq.cli.remote:control",
     "demo": "taskq.cli.demo.command:demo",
     "dlq": "taskq.cli.dlq:dlq",
+    "events": "taskq.cli.events.command:events",
+    "inspect": "taskq.cli.remote:inspect",
     "list": "taskq.cli.listing:listing",
     "purge": "taskq.cli.purge:purge",
     "queues": "taskq.cli.queues:queues",
@@ -28,6 +31,7 @@ COMMANDS = {
     "result": "taskq.cli.result:result",
     "schedule": "taskq.cli.schedule:schedule",
     "settings": "taskq.cli.settings:settings",
+    "status": "taskq.cli.remote:status",
     "worker": "taskq.cli.worker:worker",
 }
 """Where each command is, as an entry point says it: loaded when it is used, and no sooner."""

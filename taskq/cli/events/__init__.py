@@ -1,0 +1,1 @@
+"""``taskq events``: events as lines, as a live view, or for a camera."""
