@@ -50,19 +50,52 @@ def safe_repr(value: object) -> str:
         return f"<unprintable {type(value).__name__}: {type(exc).__name__}>"
 
 
-def describe(exception: BaseException, encodable: Callable[[Any], bool]) -> dict[str, Any]:
+_OF_CELERY = frozenset(
+    {
+        "AlreadyRegistered",
+        "BackendError",
+        "BackendStoreError",
+        "ChordError",
+        "Ignore",
+        "ImproperlyConfigured",
+        "InvalidTaskError",
+        "MaxRetriesExceededError",
+        "NotRegistered",
+        "OperationalError",
+        "QueueNotFound",
+        "Reject",
+        "Retry",
+        "SecurityError",
+        "SoftTimeLimitExceeded",
+        "TaskRevokedError",
+        "Terminated",
+        "TimeLimitExceeded",
+        "TimeoutError",
+        "WorkerLostError",
+    }
+)
+"""Exceptions of taskq's that Celery has under the same name."""
+
+
+def describe(
+    exception: BaseException, encodable: Callable[[Any], bool], for_celery: bool = False
+) -> dict[str, Any]:
     """The stored form of an exception.
 
     Args:
         exception: what was raised.
         encodable: whether the result serializer can carry a value; arguments that it
             cannot are replaced by their `repr`.
+        for_celery: Celery's clients read it as well, and are to find their own classes.
     """
     kind = type(exception)
+    module = kind.__module__
+    if for_celery and module == exceptions.__name__ and kind.__name__ in _OF_CELERY:
+        module = "celery.exceptions"
     return {
         "exc_type": kind.__qualname__,
         "exc_message": [arg if encodable(arg) else safe_repr(arg) for arg in exception.args],
-        "exc_module": kind.__module__,
+        "exc_module": module,
     }
 
 

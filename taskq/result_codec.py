@@ -43,6 +43,7 @@ class ResultCodec:
         extended: keep name, arguments, worker, retries and queue as well.
         compression: compress what is kept.
         tracebacks: errors carry the worker's traceback as a note.
+        for_celery: Celery's clients read the results as well.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class ResultCodec:
         extended: bool = False,
         compression: str | None = None,
         tracebacks: bool = True,
+        for_celery: bool = False,
     ) -> None:
         self._serializers = serializers
         self._serializer = serializer
@@ -62,6 +64,7 @@ class ResultCodec:
         self._usual = serializer == "json" and not compression and serializers.is_built_in("json")
         self.extended = extended
         self.tracebacks = tracebacks
+        self._for_celery = for_celery
 
     def encode(
         self,
@@ -90,7 +93,7 @@ class ResultCodec:
             if payload is not None:
                 return Outcome(task_id, state, payload)
         if isinstance(result, BaseException):
-            result = describe(result, self._encodable)
+            result = describe(result, self._encodable, self._for_celery)
         document = {
             "status": state,
             "result": result,

@@ -207,6 +207,7 @@ class TaskQ(Sender, Periodic):
             self.conf.result_extended,
             self.conf.result_compression,
             self.conf.task_remote_tracebacks,
+            self.conf.celery_interop,
         )
 
     @cached_property

@@ -30,6 +30,7 @@ from taskq.brokers.amqp.wire import (
     crashes,
     deliveries,
     to_message,
+    upgraded,
     waits,
 )
 from taskq.brokers.base import Consumer, Delivery, Fate, Settlement
@@ -262,7 +263,12 @@ class AmqpConsumer(Consumer):
 
     def _sort(self, arrival: Arrival, now: float) -> None:
         """Put a message where it belongs: it is ready, must wait, or goes somewhere else."""
-        parcel, source = arrival.parcel, self._source[arrival.queue]
+        source = self._source[arrival.queue]
+        try:
+            parcel = arrival.parcel = upgraded(arrival.parcel)
+        except DecodeError as exc:
+            self._moves.append(_Move(arrival, self._broker.dead.parcel(arrival, source, str(exc))))
+            return
         headers = parcel.headers
         if arrival.redelivered and COUNT not in headers:
             # A classic queue says only that it was delivered before: a copy says how often.

@@ -13,6 +13,7 @@ import msgspec
 
 from taskq.exceptions import DecodeError
 from taskq.message import MAX_PRIORITY, TaskMessage, to_timestamp
+from taskq.protocol_one import to_protocol_two
 from taskq.stores.amqp.parcels import Arrival, Parcel
 
 ONCE = "taskq-once"
@@ -68,12 +69,25 @@ def _has_float(value: Any) -> bool:
     return isinstance(value, list | tuple) and any(map(_has_float, value))
 
 
+def upgraded(parcel: Parcel) -> Parcel:
+    """The same parcel in task protocol 2.
+
+    Raises:
+        DecodeError: it is no task call.
+    """
+    if "task" in parcel.headers:
+        return parcel
+    headers, body = to_protocol_two(parcel.body, parcel.content_type or "application/data")
+    return msgspec.structs.replace(parcel, headers={**parcel.headers, **headers}, body=body)
+
+
 def to_message(parcel: Parcel) -> TaskMessage:
     """The message in a parcel.
 
     Raises:
         DecodeError: it is no task call.
     """
+    parcel = upgraded(parcel)
     headers = parcel.headers
     if type(headers.get("id")) is not str or type(headers.get("task")) is not str:
         raise DecodeError(
