@@ -23,6 +23,16 @@ FOLDERS = sorted(path.name for path in EXAMPLES.glob("[!._]*") if path.is_dir())
 BIN = Path(sys.executable).parent
 
 PRINTED = {
+    "beat": """\
+in code: heart, report, tasks.clean_up
+added while beat runs: guest
+enabled: False
+run by hand: guest
+nightly: 2026-03-29 03:00:00+02:00
+nightly: 2026-03-30 02:30:00+02:00
+nightly: 2026-10-25 02:30:00+02:00
+nightly: 2026-10-26 02:30:00+01:00
+""",
     "quickstart": """\
 2 + 3 = 5
 Hello, you!
