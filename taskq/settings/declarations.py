@@ -310,6 +310,11 @@ class Declarations:
         "Type of queues in RabbitMQ that say nothing of it: classic, or quorum, which survives "
         "the loss of a node.",
     )
+    task_default_rate_limit: str | float | None = setting(
+        None,
+        "How many tasks of one name a worker may start, for tasks that do not say so themselves: "
+        "such as `10/s`, `100/m` or `5/h`.",
+    )
     task_default_routing_key: str | None = setting(
         None, "Routing key of the default queue. None is the queue's name."
     )
@@ -395,6 +400,7 @@ class Declarations:
         "Seconds between two heartbeats of a worker that tells events. None or 0 sends none.",
         minimum=0,
     )
+    worker_disable_rate_limits: bool = setting(False, "Ignore all rate limits.")
     worker_hijack_root_logger: bool = setting(
         True, "Remove the handlers of the root logger when a worker sets up its log."
     )

@@ -26,6 +26,7 @@ class TaskOptions(TypedDict, total=False):
     compression: str
     time_limit: float
     soft_time_limit: float
+    rate_limit: str | float
     track_started: bool
     acks_late: bool
     acks_on_failure: bool
@@ -64,6 +65,8 @@ class TaskAttributes:
         compression: how its body is compressed.
         time_limit: seconds until its process is killed.
         soft_time_limit: seconds until `SoftTimeLimitExceeded` is raised in it.
+        rate_limit: how many of it a worker may start, such as ``10/s``, ``100/m`` or ``5/h``; a
+            number is of one second.
         track_started: store the state STARTED when it starts.
         acks_late: acknowledge after it ended and its outcome is stored; otherwise just
             before it starts, and then a crash loses it.
@@ -97,6 +100,7 @@ class TaskAttributes:
     compression: str | None = None
     time_limit: float | None = None
     soft_time_limit: float | None = None
+    rate_limit: str | float | None = None
     track_started: bool | None = None
     acks_late: bool | None = None
     acks_on_failure: bool | None = None

@@ -19,6 +19,7 @@ from taskq.canvas.signature import Signature
 from taskq.producer import CallOptions
 from taskq.task.arguments import positional_arity
 from taskq.task.handlers import Handlers, TaskHandlers
+from taskq.task.rates import parse_rate
 from taskq.task.running import RunningTask
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Task(RunningTask, TaskHandlers, Generic[P, R]):
         self._signature = inspect.signature(self.run)
         self._positional = positional_arity(self._signature)
         self.handlers = self.overridden_handlers()
+        parse_rate(self.rate_limit)
         self.on_bound(app)
 
     @property

@@ -13,9 +13,14 @@ if TYPE_CHECKING:
 
 
 class Backlog:
-    """Jobs by priority, and in order of arrival within one."""
+    """Jobs by priority, and in order of arrival within one.
+
+    Attributes:
+        held: jobs whose turn is yet to come, by ticket.
+    """
 
     def __init__(self) -> None:
+        self.held: dict[int, Job] = {}
         self._rows: list[deque[Job]] = [deque() for _ in range(MAX_PRIORITY + 1)]
         self._urgent_first = self._rows[::-1]
         self._size = 0
@@ -32,6 +37,17 @@ class Backlog:
         """Put a job before all of its priority."""
         self._rows[job.delivery.message.priority].appendleft(job)
         self._size += 1
+
+    def hold(self, job: Job) -> None:
+        """Keep a job apart until its turn comes."""
+        self.held[job.ticket] = job
+
+    def release(self, job: Job) -> bool:
+        """Its turn has come; False if it is not here any more."""
+        if self.held.pop(job.ticket, None) is None:
+            return False
+        self.add(job)
+        return True
 
     def head(self, limit: int) -> list[Job]:
         """The next jobs, which stay where they are."""
@@ -53,6 +69,8 @@ class Backlog:
 
     def remove(self, job: Job) -> bool:
         """Take out one job, wherever it is."""
+        if self.held and self.held.pop(job.ticket, None) is not None:
+            return True
         try:
             self._rows[job.delivery.message.priority].remove(job)
         except ValueError:
@@ -64,4 +82,6 @@ class Backlog:
         """Take out all of them."""
         jobs = self.head(self._size) if self._size else []
         self.drop(len(jobs))
+        jobs += self.held.values()
+        self.held.clear()
         return jobs

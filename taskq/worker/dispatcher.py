@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from taskq.worker.fates import Fates
     from taskq.worker.job import Job, Verdict
     from taskq.worker.pool.base import Pool
+    from taskq.worker.rates import RateLimits
     from taskq.worker.settler import Settler
 
 logger = logging.getLogger("taskq.worker")
@@ -51,6 +52,7 @@ class Dispatcher:
         failure: why the pool cannot go on, if it cannot.
         totals: how many of each task have ended here.
         events: is told what happens to tasks, while anybody wants to know.
+        rates: how many of each task may start; None is no limit.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Dispatcher:
         self.failure = ""
         self.totals: Counter[str] = Counter()
         self.events: WorkerEvents | None = None
+        self.rates: RateLimits | None = None
 
     def connect(self, settler: Settler) -> None:
         """Where settlements go; the settler in turn tells `settled`."""
@@ -128,6 +131,9 @@ class Dispatcher:
                 if self.events is not None:
                     self.events.refused(verdict)
                 continue
+            wait = self._turn(verdict)
+            if wait is None:
+                continue
             if verdict.verdict is None:
                 if self._verbose:
                     logger.info("Task %s received", verdict.label)
@@ -136,8 +142,28 @@ class Dispatcher:
             if self.events is not None:
                 self.events.received(verdict)
             self._jobs[verdict.ticket] = verdict
-            self._backlog.add(verdict)
+            if wait:
+                self._backlog.hold(verdict)
+                asyncio.get_running_loop().call_later(wait, self._turn_has_come, verdict)
+            else:
+                self._backlog.add(verdict)
         self.has_room()
+
+    def _turn(self, job: Job) -> float | None:
+        """Seconds until its rate limit lets a job start; None if it went back for so long."""
+        if not self.rates or job.verdict is not None:
+            return 0.0
+        may_wait = len(self._backlog.held) < max(1, self._window.size // 4)
+        wait, is_taken = self.rates.take(job.task.name, may_wait)
+        if is_taken:
+            return wait
+        # Never started: this delivery does not count.
+        self._settler.add(Settlement(job.delivery, Fate.REQUEUE, unused=True, delay=wait))
+        return None
+
+    def _turn_has_come(self, job: Job) -> None:
+        if self._backlog.release(job):
+            self.has_room()
 
     def _rejoin(self, delivery: Delivery) -> bool:
         """A message that comes again while it is still at work here settles that work."""

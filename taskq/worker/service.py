@@ -33,6 +33,7 @@ from taskq.worker.pool.options import ChildOptions
 from taskq.worker.pool.program import AppSource
 from taskq.worker.pools import make_pool, plan_pool, prepare_pool
 from taskq.worker.processors import processors
+from taskq.worker.rates import RateLimits
 from taskq.worker.settler import Settler
 from taskq.worker.window import Window
 
@@ -195,9 +196,11 @@ class Worker:
         fates = Fates(self.app)
         window = Window(self._multiplier, pool.size)
         admission = Admission(self.app, fates, *self._limits)
+        rates = RateLimits(self.app)
         dispatcher = Dispatcher(consumer, admission, fates, pool, window)
         settler = Settler(broker, consumer, backend, dispatcher.settled)
         dispatcher.connect(settler)
+        dispatcher.rates = rates
         consuming = Consuming(self.app, consumer, queues, self._unique, dispatcher)
         pauses = Pauses(broker, dispatcher, consuming.names)
         heartbeat = self.app.conf.worker_heartbeat_interval

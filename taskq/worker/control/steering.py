@@ -189,7 +189,14 @@ def autoscale(state: WorkerState, max: Any = None, min: Any = None) -> Any:
 
 
 def rate_limit(state: WorkerState, task_name: str, rate_limit: Any) -> Any:
-    raise ImproperlyConfigured("this worker knows no rate limits")
+    rates = state.dispatcher.rates
+    if rates is None or state.app.conf.worker_disable_rate_limits:
+        raise ImproperlyConfigured("rate limits are off: worker_disable_rate_limits is set")
+    if rates.set(task_name, rate_limit) is None:
+        logger.warning("rate limit of %s: none", task_name)
+        return ok("rate limit disabled successfully")
+    logger.warning("rate limit of %s: %s", task_name, rate_limit)
+    return ok("new rate limit set successfully")
 
 
 def shutdown(state: WorkerState, msg: str = "") -> Any:
