@@ -24,6 +24,8 @@ from typing import Self
 FIRST_POLL = 0.05
 LAST_POLL = 1.0
 _MAX_HINT = 60_000
+_MANY = 10
+"""So many hints in a socket, and others may have found it full (Linux: net.unix.max_dgram_qlen)."""
 
 
 class WakeUps:
@@ -78,10 +80,10 @@ class WakeUps:
         """Bind a socket that is woken by `send` until it is closed."""
         path = f"{self._folder}/{topic}-{os.getpid()}-{secrets.token_hex(4)}"
         while True:
-            if not self._checked:
-                self._make_folder()
-                self._checked = True
             try:
+                if not self._checked:
+                    self._make_folder()
+                    self._checked = True
                 return Listener(path)
             except FileNotFoundError:
                 self._checked = False  # the last listener has gone, and taken the folder along
@@ -134,13 +136,19 @@ class Listener:
         return self.drain()
 
     def drain(self) -> list[bytes]:
-        """Take what has arrived, without blocking."""
+        """Take what has arrived, without blocking.
+
+        Hints that found the socket full are lost: an empty one, "look for yourself", stands for
+        what may have been among them.
+        """
         hints: list[bytes] = []
         try:
             while len(hints) < 64:
                 hints.append(self._socket.recv(_MAX_HINT))
         except BlockingIOError:
             pass
+        if len(hints) >= _MANY:
+            hints.append(b"")
         return hints
 
     def close(self) -> None:
