@@ -113,17 +113,24 @@ def rebuild(document: dict[str, Any], remote_traceback: str | None = None) -> Ba
     name = document.get("exc_type", "Exception")
     kind = _find_class(document.get("exc_module", ""), name)
     if kind is None:
-        kind = type(name.rpartition(".")[2], (Exception,), {"__module__": __name__})
+        kind = _stand_in(name)
     message = document.get("exc_message", ())
     args = message if isinstance(message, list | tuple) else [message]
     try:
         exception = kind(*args)
     except Exception:  # its constructor wants something else than its args
-        exception = kind.__new__(kind, *args)
+        try:
+            exception = kind.__new__(kind, *args)
+        except Exception:  # nobody but its module can make one
+            exception = _stand_in(name)(*args)
         exception.args = tuple(args)
     if remote_traceback:
         exception.add_note(f"\nIn the worker:\n{remote_traceback}")
     return exception
+
+
+def _stand_in(name: str) -> type[Exception]:
+    return type(name.rpartition(".")[2], (Exception,), {"__module__": __name__})
 
 
 def _find_class(module: str, qualname: str) -> type[Exception] | None:

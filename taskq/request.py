@@ -80,6 +80,12 @@ class Request:
         self.replacement: Any = None
         self.joined = 0
 
+    def __getattr__(self, name: str) -> Any:
+        """A header of the sender's own, by name; only called for what is no attribute."""
+        if not name.startswith("_") and name in self.headers:
+            return self.headers[name]
+        raise AttributeError(f"the request has no attribute, and its message no header, {name!r}")
+
     def get(self, name: str, default: Any = None) -> Any:
         """One of the attributes, or of the headers, by name."""
         return getattr(self, name, self.headers.get(name, default))

@@ -153,6 +153,8 @@ class ResultSet(Generic[R]):
         """
         if disable_sync_subtasks:
             refuse_inside_task()
+        if not self.results and self.parent is not None:  # a group of none, at the end of a chain
+            self.parent.get(timeout, propagate, disable_sync_subtasks=False)
         wait = Wait(list(self._singles()), timeout, propagate)
         while wait.waiting:
             wait.take(wait.backend.wait(*wait.ask()))
@@ -172,6 +174,8 @@ class ResultSet(Generic[R]):
 
     async def aget(self, timeout: float | None = None, propagate: bool = True) -> list[R]:
         """`get` for code on an event loop."""
+        if not self.results and self.parent is not None:
+            await self.parent.aget(timeout, propagate)
         wait = Wait(list(self._singles()), timeout, propagate)
         while wait.waiting:
             wait.take(await wait.backend.await_(*wait.ask()))

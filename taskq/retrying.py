@@ -16,6 +16,35 @@ _RENEWED = {"eta", "retries", "timelimit", "argsrepr", "kwargsrepr", "origin", "
 """Headers of a retry that are not those of the run before."""
 
 
+def next_arguments(
+    task: Task[..., Any],
+    request: Request,
+    args: tuple[Any, ...] | None,
+    kwargs: dict[str, Any] | None,
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of the next run: those of this one, but for what is given.
+
+    As in Celery: new positional arguments take the place of old keywords that they fill, and
+    new keywords that of old positional ones.
+    """
+    if args is not None and kwargs is not None:
+        return args, kwargs
+    if args is None and kwargs is None:
+        return tuple(request.args), dict(request.kwargs)
+    parameters = task.parameters
+    plain = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if kwargs is None:
+        assert args is not None
+        filled = {p.name for p in plain[: len(args)] if p.kind is p.POSITIONAL_OR_KEYWORD}
+        return args, {name: v for name, v in request.kwargs.items() if name not in filled}
+    values = list(request.args)
+    kwargs = dict(kwargs)
+    for place, parameter in enumerate(plain[: len(values)]):
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.name in kwargs:
+            values[place] = kwargs.pop(parameter.name)
+    return tuple(values), kwargs
+
+
 def retry_message(
     producer: Producer,
     task: Task[..., Any],
@@ -41,8 +70,7 @@ def retry_message(
     assert request.message is not None
     old = request.message
     changed = args is not None or kwargs is not None
-    args = tuple(request.args) if args is None else args
-    kwargs = dict(request.kwargs) if kwargs is None else kwargs
+    args, kwargs = next_arguments(task, request, args, kwargs)
     request.retry_call = (args, kwargs)
     if request.is_eager:
         # The next run is in this process too: what it is given need not be encodable.

@@ -229,6 +229,8 @@ class Sender(TaskMaker):
                 task.check_arguments(args, kwargs)
             if not options.get("shadow") and (shadow := task.shadow_name(args, kwargs, options)):
                 options = {**options, "shadow": shadow}
+            if task.models is not None and options.get("serializer") != "pickle":
+                args, kwargs = task.models.dump_arguments(args, kwargs)
         return self.producer.build(name, args, kwargs, options, task)
 
     def _sent(self, message: TaskMessage, options: CallOptions) -> AnyResult:

@@ -7,7 +7,7 @@ group hands the list of its results to the step that follows it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from taskq.canvas.signature import Signature, as_list
 
@@ -15,6 +15,7 @@ COMPOSITE = frozenset({"chain", "chord", "group", "chunks"})
 """The kinds of signatures that are no task's."""
 _OF_FIRST = ("countdown", "eta")
 _OF_LAST = ("task_id", "group_id", "group_index", "chord")
+_OF_CHORD = ("header", "body", "kwargs")
 
 
 def steps_of(signature: Signature, options: Mapping[str, Any]) -> list[Signature]:
@@ -30,56 +31,75 @@ def steps_of(signature: Signature, options: Mapping[str, Any]) -> list[Signature
         options: all its options.
     """
     found: list[Signature] = []
+    errors: list[Sequence[Any]] = []
     # A stack of its own, since there is no limit to how deep a workflow may be nested.
-    pending: list[tuple[Signature, Mapping[str, Any]]] = [(signature, options)]
+    pending = [_Part(signature, options)]
     while pending:
-        one, whole = pending.pop()
-        kind: Any = one
-        if one.subtask_type == "chain":
-            parts = kind.tasks
-            if parts and (one["args"] or len(one["kwargs"]) > 1):
-                given = {k: v for k, v in one["kwargs"].items() if k != "tasks"}
-                parts[0] = parts[0].clone(one["args"], given)
-            pending += reversed(_spread(parts, whole))
-        elif one.subtask_type == "chord":
-            pending += reversed(_spread_chord(kind, whole))
+        part = pending.pop()
+        one, kind = part.signature, part.signature.subtask_type
+        if kind == "chain":
+            pending += reversed(_spread(_parts_of_chain(one), part))
+        elif kind == "chord":
+            pending += reversed(_spread(*_parts_of_chord(part)))
         else:
-            step = kind.group() if one.subtask_type == "chunks" else one.clone()
-            step["options"] = dict(whole)
+            step = _group_of(one) if kind == "chunks" else one.clone()
+            step["options"] = dict(part.options)
             step._app = step._app or signature._app
             found.append(step)
+            errors.append(part.errors)
+    for number, step in enumerate(found, 1):
+        if step.subtask_type != "group" or number == len(found):
+            _extend(step["options"], "link_error", errors[number - 1])
     return found
 
 
-def _spread_chord(
-    signature: Any, whole: Mapping[str, Any]
-) -> list[tuple[Signature, dict[str, Any]]]:
+class _Part(NamedTuple):
+    """A part of the workflow: with all its options, and the errbacks that it has from the whole."""
+
+    signature: Signature
+    options: Mapping[str, Any]
+    errors: Sequence[Any] = ()
+
+
+def _group_of(signature: Any) -> Signature:
+    group: Signature = signature.group()
+    return group
+
+
+def _parts_of_chain(signature: Any) -> list[Signature]:
+    parts: list[Signature] = signature.tasks
+    if parts and (signature["args"] or len(signature["kwargs"]) > 1):
+        given = {k: v for k, v in signature["kwargs"].items() if k != "tasks"}
+        parts[0] = parts[0].clone(signature["args"], given)
+    return parts
+
+
+def _parts_of_chord(part: _Part) -> tuple[list[Signature], _Part]:
+    signature: Any = part.signature
     body = signature.body
     if body is None:
         raise ValueError("a chord needs a body: chord(header)(body), or chord(header, body)")
     header = signature.header
-    if "group_id" in whole and "group_index" not in whole:
+    options = part.options
+    if "group_id" in options and "group_index" not in options:
         # Not its place in another group, but the name of its own.
-        header = header.clone(task_id=whole["group_id"])
-        whole = {key: value for key, value in whole.items() if key != "group_id"}
-    given = {k: v for k, v in signature["kwargs"].items() if k not in ("header", "body")}
-    given.pop("kwargs", None)
+        header = header.clone(task_id=options["group_id"])
+        part = part._replace(options={k: v for k, v in options.items() if k != "group_id"})
+    given = {k: v for k, v in signature["kwargs"].items() if k not in _OF_CHORD}
     if signature["args"] or given:
         header = header.clone(signature["args"], given)
-    return _spread([header, body], whole)
+    return [header, body], part
 
 
-def _spread(
-    parts: Sequence[Signature], whole: Mapping[str, Any]
-) -> list[tuple[Signature, dict[str, Any]]]:
+def _spread(parts: Sequence[Signature], whole: _Part) -> list[_Part]:
     """Each part with its options, which it has in part from the whole."""
-    if not whole:
-        return [(part, part["options"]) for part in parts]
-    rest = dict(whole)
+    if not whole.options and not whole.errors:
+        return [_Part(part, part["options"]) for part in parts]
+    rest = dict(whole.options)
     first = {name: rest.pop(name) for name in _OF_FIRST if name in rest}
     last = {name: rest.pop(name) for name in _OF_LAST if name in rest}
     links = as_list(rest.pop("link", None))
-    errors = as_list(rest.pop("link_error", None))
+    errors = [*as_list(rest.pop("link_error", None)), *whole.errors]
     found = []
     for number, part in enumerate(parts, 1):
         options = {**rest, **first, **part["options"]}
@@ -87,10 +107,7 @@ def _spread(
         if number == len(parts):
             options.update(last)
             _extend(options, "link", links)
-            _extend(options, "link_error", errors)
-        elif part.subtask_type not in ("group", "chunks"):
-            _extend(options, "link_error", errors)
-        found.append((part, options))
+        found.append(_Part(part, options, errors))
     return found
 
 

@@ -47,6 +47,10 @@ class TaskOptions(TypedDict, total=False):
     retry_backoff: bool | float
     retry_backoff_max: float
     retry_jitter: bool
+    pydantic: bool
+    pydantic_strict: bool
+    pydantic_context: Mapping[str, Any] | None
+    pydantic_dump_kwargs: Mapping[str, Any] | None
 
 
 class TaskAttributes:
@@ -88,6 +92,11 @@ class TaskAttributes:
         retry_backoff: double the delay at each retry, from this number of seconds.
         retry_backoff_max: the longest of those delays, in seconds.
         retry_jitter: choose each delay at random between 0 and its value.
+        pydantic: arguments and results that are annotated as pydantic models travel as
+            plain data, and are validated where the task runs.
+        pydantic_strict: validate strictly.
+        pydantic_context: what validators find in their context.
+        pydantic_dump_kwargs: arguments of ``model_dump``, in place of ``{"mode": "json"}``.
     """
 
     name: str = ""
@@ -121,6 +130,10 @@ class TaskAttributes:
     retry_backoff: bool | float = False
     retry_backoff_max: float = 600
     retry_jitter: bool = True
+    pydantic: bool = False
+    pydantic_strict: bool = False
+    pydantic_context: Mapping[str, Any] | None = None
+    pydantic_dump_kwargs: Mapping[str, Any] | None = None
 
     def routing_options(self) -> dict[str, Any]:
         """What the task's own attributes say about its route."""

@@ -26,7 +26,7 @@ class RunningTask(TaskAttributes):
     """The part of a task that is for its own function: its request, and what it may ask for."""
 
     app: TaskQ
-    MaxRetriesExceededError: ClassVar[type[Exception]] = MaxRetriesExceededError
+    MaxRetriesExceededError: ClassVar[type[MaxRetriesExceededError]] = MaxRetriesExceededError
 
     @property
     def request(self) -> Request:
@@ -95,7 +95,9 @@ class RunningTask(TaskAttributes):
             raise exc
         raise self.MaxRetriesExceededError(
             f"Can't retry {self.name}[{request.id}] args:{request.args} "
-            f"kwargs:{dict(request.kwargs)} after {request.retries} retries"
+            f"kwargs:{dict(request.kwargs)} after {request.retries} retries",
+            task_args=tuple(request.args),
+            task_kwargs=dict(request.kwargs),
         )
 
     def backoff(self, retries: int) -> float | None:

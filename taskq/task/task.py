@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from taskq.app import TaskQ
     from taskq.backends.base import Backend
     from taskq.result import AsyncResult, EagerResult
+    from taskq.task.models import ModelCalls
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
@@ -37,9 +38,11 @@ class Task(RunningTask, TaskHandlers, Generic[P, R]):
 
     Attributes:
         handlers: those handlers that its class overrides.
+        models: turns pydantic models into plain data and back, with ``pydantic=True``.
     """
 
     handlers: Handlers
+    models: ModelCalls | None = None
     _signature: inspect.Signature
     _positional: tuple[int, int] | None
 
@@ -51,6 +54,12 @@ class Task(RunningTask, TaskHandlers, Generic[P, R]):
         self.__wrapped__ = self.run
         self._signature = inspect.signature(self.run)
         self._positional = positional_arity(self._signature)
+        if self.pydantic:
+            # pydantic is loaded by those who use it.
+            from taskq.task.models import ModelCalls
+
+            self.models = ModelCalls(self, app)
+            self.run = self.models.wrap(self.run)  # type: ignore[method-assign]
         self.handlers = self.overridden_handlers()
         parse_rate(self.rate_limit)
         self.on_bound(app)
@@ -165,6 +174,11 @@ class Task(RunningTask, TaskHandlers, Generic[P, R]):
 
             return await asyncio.to_thread(self.apply, args, kwargs, **options)
         return await self.app.asend_task(self.name, args, kwargs, **options)
+
+    @property
+    def parameters(self) -> list[inspect.Parameter]:
+        """The parameters of its function, in their order."""
+        return list(self._signature.parameters.values())
 
     def takes_several(self) -> bool:
         """Can it be called with more than one positional argument?"""

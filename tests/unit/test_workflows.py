@@ -21,7 +21,7 @@ from taskq import (
     xmap,
     xstarmap,
 )
-from taskq.exceptions import ChordError, ImproperlyConfigured
+from taskq.exceptions import ChordError, ImproperlyConfigured, MaxRetriesExceededError
 from taskq.message import TaskMessage
 from tests.unit.sequential import SequentialWorker
 
@@ -668,3 +668,138 @@ def test_ignored_members(app: TaskQ, add: AnyTask, worker: SequentialWorker) -> 
         raise Ignore
 
     assert value(worker, chord([skip.s(), add.s(1, 1)], add.map([]).set_immutable(True))) == []
+
+
+# Retries within workflows
+
+
+@pytest.fixture
+def falter(app: TaskQ) -> AnyTask:
+    """Fails until it has been retried as often as it is told."""
+
+    @app.task(name="falter", bind=True, max_retries=3)
+    def falter(self: AnyTask, value: Any, times: int, **options: Any) -> Any:
+        if self.request.retries < times:
+            raise self.retry(exc=ValueError("not yet"), countdown=0, **options)
+        return value
+
+    return falter
+
+
+def test_retries_change_nothing(
+    app: TaskQ, add: AnyTask, total: AnyTask, falter: AnyTask, become: AnyTask, notes: list[Any],
+    worker: SequentialWorker,
+) -> None:  # fmt: skip
+    note = app.signature("note")
+    for steps, expected in (
+        (add.s(1) | falter.s(2) | add.s(1), 7),
+        (chord([falter.s(3), add.s(1)], total.s()), 11),
+        (chord([add.s(1) | falter.s(1), falter.s(2) | add.s(1)], falter.s(1)), [6, 6]),
+        (become.s(into=add.s(1) | falter.s(2)) | add.s(1), 7),
+        (group(falter.s(1), falter.s(2)) | total.s(), 10),
+    ):
+        notes.clear()
+        call = steps.clone()
+        call.link(note)
+        assert value(worker, call, 5) == expected
+        assert notes == [expected]
+    assert app.backend.open_chords("", 9) == []
+
+
+def test_a_replaced_task_may_be_retried_as_often_as_the_first(
+    app: TaskQ, add: AnyTask, worker: SequentialWorker
+) -> None:
+    """Both have the same id: what follows them must not be taken for the same."""
+
+    @app.task(name="both", bind=True)
+    def both(self: AnyTask, first: bool) -> str:
+        if self.request.retries < 2:
+            raise self.retry(countdown=0)
+        if first:
+            return self.replace(self.si(False))
+        return "done"
+
+    assert value(worker, both.s(True)) == "done"
+    assert worker.ran.count("both") == 6
+
+
+def test_a_member_without_retries_left(
+    app: TaskQ, add: AnyTask, total: AnyTask, falter: AnyTask, worker: SequentialWorker
+) -> None:
+    result = chord([falter.s(4), add.s(1)], total.s()).delay(5)
+    worker.run()
+    with pytest.raises(ChordError, match="not yet"):
+        result.get(timeout=0)
+    assert worker.ran.count("falter") == 4
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "again", "expected"),
+    [
+        ((1,), {"b": 2}, {}, ((1,), {"b": 2})),
+        ((1, 2), {}, {"args": (3,)}, ((3,), {})),
+        ((1,), {"b": 2}, {"args": (3,)}, ((3,), {"b": 2})),
+        ((), {"a": 1, "b": 2}, {"args": (3,)}, ((3,), {"b": 2})),
+        ((1, 2), {}, {"kwargs": {"b": 3}}, ((1, 3), {})),
+        ((1,), {"c": 4}, {"kwargs": {"b": 3}}, ((1,), {"b": 3})),
+        ((1, 2), {}, {"args": (), "kwargs": {"a": 5}}, ((), {"a": 5})),
+    ],
+)
+def test_other_arguments_at_a_retry(
+    app: TaskQ, worker: SequentialWorker, args: Any, kwargs: Any, again: Any, expected: Any
+) -> None:
+    seen: list[Any] = []
+
+    @app.task(name="look", bind=True)
+    def look(self: AnyTask, a: int, b: int = 0, c: int = 0) -> None:
+        if not self.request.retries:
+            raise self.retry(countdown=0, **again)
+        seen.append((tuple(self.request.args), dict(self.request.kwargs)))
+
+    look.apply_async(args, kwargs)
+    worker.run()
+    assert seen == [expected]
+
+
+def test_headers_that_travel(app: TaskQ, add: AnyTask, worker: SequentialWorker) -> None:
+    seen: list[Any] = []
+
+    @app.task(name="look", bind=True)
+    def look(self: AnyTask, *args: Any) -> None:
+        seen.append(
+            (self.request.headers["customer"], self.request.customer, self.request.get("x", 1))
+        )
+        with pytest.raises(AttributeError, match="no_such_thing"):
+            _ = self.request.no_such_thing
+        if not self.request.retries:
+            raise self.retry(countdown=0)
+
+    look.apply_async(headers={"customer": "acme"})
+    (add.s(1, 1) | look.s().set(headers={"customer": "acme"})).delay()
+    worker.run()
+    assert seen == [("acme", "acme", 1)] * 4
+
+
+def test_the_last_arguments_are_told(app: TaskQ, worker: SequentialWorker) -> None:
+    @app.task(name="tries", bind=True, max_retries=0)
+    def tries(self: AnyTask, a: int) -> None:
+        with pytest.raises(MaxRetriesExceededError) as caught:
+            self.retry()
+        assert (caught.value.task_args, caught.value.task_kwargs) == ((5,), {})
+        raise caught.value
+
+    result = tries.delay(5)
+    worker.run()
+    with pytest.raises(tries.MaxRetriesExceededError, match="Can't retry tries"):
+        result.get(timeout=0)
+
+
+def test_priorities_are_inherited(app: TaskQ, add: AnyTask, worker: SequentialWorker) -> None:
+    app.conf.update(task_inherit_parent_priority=True)
+    steps = add.s(1, 1).set(priority=7) | group(add.s(1), add.s(2).set(priority=2)) | add.map([])
+    steps.delay()
+    worker.settle(worker.report(*app.broker.browse("default", 5)))
+    assert sorted(m.priority for m in app.broker.browse("default", 5) if m.headers["group"]) == [
+        2,
+        7,
+    ]
