@@ -21,10 +21,12 @@ class Periodic:
 
     Attributes:
         periodic_entries: the entries of `periodic` and `add_periodic_task`, by name.
+        memory_schedule: the schedule store that lives in this process, once beat has made it.
     """
 
     def __init__(self) -> None:
         self.periodic_entries: dict[str, ScheduleEntry] = {}
+        self.memory_schedule: Any = None
 
     def periodic(
         self,

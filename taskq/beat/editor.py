@@ -176,7 +176,7 @@ class ScheduleEditor:
             )
         now = self.store.poll()[0]
         # A key of its own: it is no tick.
-        messages = messages_of(self.app, entry, f"beat:run:{new_id()}", now)
+        messages = messages_of(self.app, entry, f"beat:run:{new_id()}", now, once=False)
         self.app.producer.publish(messages)
         return [message.id for message in messages]
 

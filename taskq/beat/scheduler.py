@@ -29,6 +29,8 @@ BATCH = 500
 """Entries that are claimed in one step at most."""
 _MESSAGES = 2000
 """Messages that are claimed in one step, about."""
+_NOT_BORN = "0"
+"""The birth of a store that nobody has written to."""
 _SET_BACK = 1.0
 """Seconds by which the clock must go back before it counts as set back."""
 
@@ -68,6 +70,7 @@ class Scheduler:
         self._offset = 0.0
         self._polled = float("-inf")
         self._version: str | None = None
+        self._stale = False
         self._now = float("-inf")
         self._told: set[str] = set()
         self._described: dict[str, bytes] = {}
@@ -219,6 +222,24 @@ class Scheduler:
 
     # Ticks
 
+    def _follow(self) -> None:
+        """Look at the store, and do as it says if somebody has edited it."""
+        before = self._version
+        self._stale = self._look() or self._stale
+        if not self._stale:
+            return
+        try:
+            if before is None or _birth(before) == _birth(self._version):
+                self._fill(self.store.load())
+            else:
+                if _birth(before) != _NOT_BORN:
+                    logger.error("the schedule store has lost its entries: the app's start afresh")
+                self.start()
+            self._stale = False
+        except OperationalError:
+            self._version = before  # it is followed at the next look
+            raise
+
     def tick(self) -> float:
         """Send what is due.
 
@@ -229,8 +250,7 @@ class Scheduler:
             OperationalError: the store, or the broker, cannot be reached: call again later.
         """
         if self.monotonic() - self._polled >= self._poll:
-            if self._look():
-                self._fill(self.store.load())
+            self._follow()
             if not self.store.sends:
                 self._deliver()
         now = self.now()
@@ -300,7 +320,7 @@ class Scheduler:
         for tick in found.ticks:
             key = tick_key(self._namespace, entry.name, tick)
             try:
-                made = messages_of(self.app, entry, key, tick)
+                made = messages_of(self.app, entry, key, tick, once=not self.store.sends)
                 self.app.producer.prepare(made)
             except OperationalError:
                 raise
@@ -372,12 +392,12 @@ class Scheduler:
             record, slot = stored.get(name), self.timetable.slots[name]
             if record is None or not record.enabled or record.revision != slot.revision:
                 self.timetable.discard(name)
-                self._version = None  # the next look loads everything
+                self._stale = True  # the next look loads everything
             elif _has_run(record):
                 following = next_time(slot.entry.schedule, record.last_due or 0.0, self.zone)
                 self.store.reset(name, record.due, following)
                 self.timetable.discard(name)
-                self._version = None
+                self._stale = True
             else:
                 self.timetable.move(name, record.due)
         return False
@@ -406,6 +426,11 @@ class Scheduler:
                     self._publish([one])
             else:
                 logger.error("a message of the schedule cannot be sent, and is dropped: %s", exc)
+
+
+def _birth(version: str | None) -> str:
+    """The part of a store's version that changes when it was made anew."""
+    return (version or "").partition(".")[0]
 
 
 def _has_run(record: Record) -> bool:

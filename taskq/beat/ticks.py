@@ -151,7 +151,9 @@ _NOT_FIXED = ~(0xF << 76 | 0x3 << 62)
 _FIXED = 0x8 << 76 | 0x2 << 62
 
 
-def messages_of(app: TaskQ, entry: ScheduleEntry, key: str, due: float) -> list[TaskMessage]:
+def messages_of(
+    app: TaskQ, entry: ScheduleEntry, key: str, due: float, once: bool
+) -> list[TaskMessage]:
     """The messages of one tick.
 
     Args:
@@ -159,6 +161,7 @@ def messages_of(app: TaskQ, entry: ScheduleEntry, key: str, due: float) -> list[
         entry: the entry.
         key: of the tick.
         due: when it was due, a Unix time in seconds.
+        once: let the broker recognise the same messages, should they come again.
 
     Raises:
         Exception: whatever building a message raises: arguments that cannot be encoded or do
@@ -171,7 +174,7 @@ def messages_of(app: TaskQ, entry: ScheduleEntry, key: str, due: float) -> list[
     else:
         call: CallOptions = {"task_id": tick_id(key, due), **options}
         messages = app.messages_of(app.signature(entry.task, args, kwargs), call)
-    for number, message in enumerate(messages):
+    for number, message in enumerate(messages if once else ()):
         message.once = f"{key}:{number}" if number else key
     return messages
 

@@ -169,6 +169,17 @@ def test_a_reset_row_runs_again_from_another_time(store: ScheduleStore) -> None:
     assert one(store).due == 70.0
 
 
+def test_the_version_says_when_the_store_was_made_anew(place: Place) -> None:
+    assert place.store.poll()[1] == "0.0" or place.store.poll()[1].partition(".")[0] != "0"
+    births = set()
+    for _ in range(3):
+        place.store.put([record()])
+        place.store.disable("a")
+        births.add(place.store.poll()[1].partition(".")[0])
+    assert len(births) == 1
+    assert births != {"0"}
+
+
 # Claims
 
 

@@ -208,6 +208,22 @@ def test_connections_to_redis_that_were_cut_are_made_again(
     assert_steps(beats.due_times()["a"])
 
 
+@pytest.mark.parametrize("place", ["sqlite", "redis"])
+def test_a_store_that_is_lost_gets_the_entries_of_the_code_again(
+    make_beats: MakeBeats, tmp_path: Path, request: pytest.FixtureRequest, place: str
+) -> None:
+    beats = make_beats(place, beat_schedule={"a": {"task": "note", "schedule": 0.2}})
+    beat = beats.start().wait_ready()
+    wait_until(lambda: len(beats.sent()) > 2, PATIENCE, "ticks")
+    if place == "redis":
+        request.getfixturevalue("redis").call("FLUSHALL")
+    else:
+        for path in tmp_path.glob("taskq.db*"):
+            path.unlink()
+    beat.wait_log("has lost its entries")
+    wait_until(lambda: len(beats.sent()) > 2, PATIENCE, "ticks again")
+
+
 @pytest.mark.parametrize("harm", ["damaged", "no-database", "read-only-folder"])
 def test_a_store_that_cannot_be_used_is_a_clear_error(
     make_beats: MakeBeats, tmp_path: Path, harm: str

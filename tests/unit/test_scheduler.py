@@ -117,7 +117,7 @@ def test_a_message_says_which_tick_it_is_and_its_id_is_the_ticks_own(world: Worl
     assert message.headers["periodic_task_name"] == "b"
     assert message.headers["periodic_task_due"] == "2026-01-01T12:01:00+00:00"
     assert message.headers["x"] == 1
-    assert message.once is not None
+    assert message.once == "beat:proj:b:1767268860000000"
     other = World()
     other.run(at("12:01:00"), other.beat(b=entry(crontab("*"))))
     assert other.sent()[0].id == message.id
@@ -471,6 +471,34 @@ def test_a_disabled_entry_of_the_code_does_not_run_and_has_missed_nothing(world:
     world.run(at("12:01:00"), world.beat(a=entry(10, enabled=False)))
     world.run(at("12:01:15"), world.beat(a=entry(10)))
     assert world.ticks() == ["12:01:10"]
+
+
+def test_a_store_that_was_emptied_gets_the_entries_of_the_code_again(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    beats = [world.beat(a=entry(10)) for _ in range(2)]
+    world.run(at("12:00:45"), *beats)
+    world.store.__init__(clock=world.clock)  # type: ignore[misc]
+    world.run(at("12:01:10"), *beats)
+    assert world.ticks() == ["12:00:40", "12:00:56", "12:01:06"]
+    assert "has lost its entries" in caplog.text
+
+
+def test_an_edit_that_cannot_be_read_at_once_is_followed_later(world: World) -> None:
+    beat = world.beat()
+    definition = b'{"task":"note","schedule":{"every":10}}'
+    world.store.put([Record("live", definition, IN_STORE, "r1", due=START + 10)])
+    load = world.store.load
+    world.store.load = _away  # type: ignore[method-assign]
+    with pytest.raises(OperationalError):
+        beat.tick()
+    world.store.load = load  # type: ignore[method-assign]
+    world.run(at("12:00:45"), beat)
+    assert world.ticks() == ["12:00:40"]
+
+
+def _away() -> list[Record]:
+    raise OperationalError("gone")
 
 
 # Errors

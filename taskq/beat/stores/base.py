@@ -11,7 +11,7 @@ Where the messages go in that step is the store's own affair, and `ScheduleStore
 * Into the *outbox*, otherwise.  Beats take messages from it, for as long as a lease lasts,
   publish them, and report them as sent.  If a beat dies meanwhile, another one publishes the
   same messages when the lease has ended; they carry a key (`TaskMessage.once`) that SQLite,
-  Redis and the memory broker accept once.
+  Redis and the memory broker accept once.  Other messages need none.
 
 Methods block, and may be called from any thread.  A new store is one module that implements
 `ScheduleStore` and passes ``tests/conformance/test_schedule_stores.py``.
@@ -19,6 +19,7 @@ Methods block, and may be called from any thread.  A new store is one module tha
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Self
@@ -111,6 +112,23 @@ class Held(msgspec.Struct, gc=False):
     packed: bytes
 
 
+_BORN_SHIFT = 20
+
+
+def new_version() -> int:
+    """The number of the first edit of a store; each further edit counts it up.
+
+    The upper bits are random, so that a store which has lost everything, and begins anew, is
+    known by them.
+    """
+    return int.from_bytes(os.urandom(5)) << _BORN_SHIFT | 1
+
+
+def version_text(version: int) -> str:
+    """``<birth>.<edits>``; the first part changes when the store was made anew."""
+    return f"{version >> _BORN_SHIFT:x}.{version & (1 << _BORN_SHIFT) - 1}"
+
+
 class ScheduleStore(ABC):
     """The rows of one app.
 
@@ -123,6 +141,8 @@ class ScheduleStore(ABC):
     @abstractmethod
     def poll(self) -> tuple[float, str]:
         """What time it is, and a text that changes when entries have been edited.
+
+        The text is `version_text` of a number that begins at `new_version`.
 
         The time is that of the clock which all beats of this store share, as far as there is
         one; a claim of a tick before its time is refused by it.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from taskq.beat.stores.base import Claim, Held, Record, ScheduleStore
+from taskq.beat.stores.base import Claim, Held, Record, ScheduleStore, new_version, version_text
 from taskq.message import pack
 
 
@@ -28,10 +28,13 @@ class MemoryScheduleStore(ScheduleStore):
         self._rows: dict[str, Record] = {}
         self._outbox: dict[int, tuple[float, bytes]] = {}
         self._numbers = itertools.count(1)
-        self._version = 0
+        self._version = 0  # until the first edit
 
     def poll(self) -> tuple[float, str]:
-        return self._clock(), str(self._version)
+        return self._clock(), version_text(self._version)
+
+    def _changed(self) -> None:
+        self._version = self._version + 1 if self._version else new_version()
 
     def load(self) -> list[Record]:
         with self._lock:
@@ -51,11 +54,11 @@ class MemoryScheduleStore(ScheduleStore):
                 elif row.revision != record.revision:
                     row.definition, row.source = record.definition, record.source
                     row.revision, row.due = record.revision, record.due
-            self._version += 1
+            self._changed()
 
     def remove(self, names: Sequence[str]) -> int:
         with self._lock:
-            self._version += 1
+            self._changed()
             return sum(self._rows.pop(name, None) is not None for name in names)
 
     def enable(self, name: str, due: float | None) -> bool:
@@ -63,7 +66,7 @@ class MemoryScheduleStore(ScheduleStore):
             row = self._rows.get(name)
             if row is not None and not row.enabled:
                 row.enabled, row.due = True, due
-                self._version += 1
+                self._changed()
             return row is not None
 
     def disable(self, name: str) -> bool:
@@ -71,7 +74,7 @@ class MemoryScheduleStore(ScheduleStore):
             row = self._rows.get(name)
             if row is not None:
                 row.enabled = False
-                self._version += 1
+                self._changed()
             return row is not None
 
     def reset(self, name: str, due: float | None, next_due: float | None) -> bool:
@@ -80,7 +83,7 @@ class MemoryScheduleStore(ScheduleStore):
             if row is None or row.due != due:
                 return False
             row.due, row.last_due = next_due, None
-            self._version += 1
+            self._changed()
             return True
 
     def claim(self, claims: Sequence[Claim]) -> set[str]:

@@ -22,7 +22,8 @@ def open_store(app: TaskQ, scheduler: str | None = None, path: str | None = None
     """The schedule store of an app.
 
     Without any wish it is the broker itself where that can be one (SQLite, Redis), since then
-    claiming a tick and sending it is one step; otherwise a file.
+    claiming a tick and sending it is one step; otherwise a file, or, beside a broker in memory,
+    memory as well.
 
     Args:
         app: the app.
@@ -40,7 +41,7 @@ def open_store(app: TaskQ, scheduler: str | None = None, path: str | None = None
         url = app.conf.broker_url
         scheme = url.partition("://")[0].lower()
         broker_is_one = scheme == "sqlite" or scheme in REDIS_SCHEMES
-        scheduler = url if broker_is_one and not path else "sqlite"
+        scheduler = url if broker_is_one else "memory" if scheme == "memory" else "sqlite"
     scheme, separator, _ = scheduler.partition("://")
     if not separator:
         if scheme == "sqlite":
@@ -48,9 +49,7 @@ def open_store(app: TaskQ, scheduler: str | None = None, path: str | None = None
         if scheme == "redis":
             return _redis(app, app.conf.broker_url)
         if scheme == "memory":
-            from taskq.beat.stores.memory import MemoryScheduleStore
-
-            return MemoryScheduleStore(app.conf.beat_lease)
+            return _memory(app)
     elif scheme.lower() == "sqlite":
         return _sqlite(app, scheduler)
     elif scheme.lower() in REDIS_SCHEMES:
@@ -61,6 +60,16 @@ def open_store(app: TaskQ, scheduler: str | None = None, path: str | None = None
 def namespace_of(app: TaskQ) -> str:
     """Under which name a store keeps an app's entries."""
     return app.main or "taskq"
+
+
+def _memory(app: TaskQ) -> ScheduleStore:
+    """The one that lives in this process, for all that ask for it."""
+    from taskq.beat.stores.memory import MemoryScheduleStore
+
+    if app.memory_schedule is None:
+        app.memory_schedule = MemoryScheduleStore(app.conf.beat_lease)
+    store: ScheduleStore = app.memory_schedule
+    return store
 
 
 def _sqlite(app: TaskQ, url: str) -> ScheduleStore:

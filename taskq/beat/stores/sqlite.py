@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 
-from taskq.beat.stores.base import Claim, Held, Record, ScheduleStore
+from taskq.beat.stores.base import Claim, Held, Record, ScheduleStore, new_version, version_text
 from taskq.brokers.sqlite.enqueue import enqueue
 from taskq.message import pack
 from taskq.stores.sqlite import Database
@@ -55,13 +55,13 @@ class SqliteScheduleStore(ScheduleStore):
             row = connection.execute(
                 "SELECT version FROM schedule_versions WHERE namespace = ?", (self._namespace,)
             ).fetchone()
-        return self._clock(), str(row[0] if row else 0)
+        return self._clock(), version_text(row[0] if row else 0)
 
     def _changed(self, connection: sqlite3.Connection) -> None:
         connection.execute(
-            "INSERT INTO schedule_versions (namespace, version) VALUES (?, 1)"
+            "INSERT INTO schedule_versions (namespace, version) VALUES (?, ?)"
             " ON CONFLICT (namespace) DO UPDATE SET version = version + 1",
-            (self._namespace,),
+            (self._namespace, new_version()),
         )
 
     def load(self) -> list[Record]:

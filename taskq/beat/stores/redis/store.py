@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from taskq.beat.stores.base import Claim, Held, Record, ScheduleStore
+from taskq.beat.stores.base import Claim, Held, Record, ScheduleStore, new_version, version_text
 from taskq.brokers.redis.enqueue import ONCE_WINDOW, Envelopes, Routed, route
 from taskq.brokers.redis.scripts import LUA as BROKER_LUA
 from taskq.message import TaskMessage, pack
@@ -28,6 +28,7 @@ def _script(*names: str) -> Script:
 
 PUT = _script("state", "put")
 EDIT = _script("state", "edit")
+REMOVE = _script("state", "remove")
 CLAIM = _script("clock", "common", "state", "claim")
 TAKE = _script("clock", "take")
 
@@ -81,7 +82,7 @@ class RedisScheduleStore(ScheduleStore):
         (seconds, micros), edits = self.store.calls(
             command(self._edits, "TIME"), command(self._edits, "GET", self._edits)
         )
-        return int(seconds) + int(micros) / 1e6, (edits or b"0").decode()
+        return int(seconds) + int(micros) / 1e6, version_text(int(edits or 0))
 
     def load(self) -> list[Record]:
         definitions, states = self.store.calls(
@@ -117,16 +118,13 @@ class RedisScheduleStore(ScheduleStore):
                     *(record.name, _encode((record.definition, record.source))),
                     *(record.revision, _encode(_state(record))),
                 )
-            self.store.calls(PUT.call(keys, *words))
+            self.store.calls(PUT.call(keys, new_version(), *words))
 
     def remove(self, names: Sequence[str]) -> int:
         if not names:
             return 0
-        _, removed, _ = self.store.calls(
-            command(self._definitions, "HDEL", self._definitions, *names),
-            command(self._states, "HDEL", self._states, *names),
-            command(self._edits, "INCR", self._edits),
-        )
+        keys = [self._definitions, self._states, self._edits]
+        (removed,) = self.store.calls(REMOVE.call(keys, new_version(), *names))
         return int(removed)
 
     def enable(self, name: str, due: float | None) -> bool:
@@ -139,7 +137,9 @@ class RedisScheduleStore(ScheduleStore):
         return self._edit(name, "reset", _time(next_due), _time(due))
 
     def _edit(self, name: str, *words: Word) -> bool:
-        (found,) = self.store.calls(EDIT.call([self._states, self._edits], name, *words))
+        (found,) = self.store.calls(
+            EDIT.call([self._states, self._edits], new_version(), name, *words)
+        )
         return bool(found)
 
     def claim(self, claims: Sequence[Claim]) -> set[str]:

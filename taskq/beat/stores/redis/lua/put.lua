@@ -2,8 +2,9 @@
 --
 -- KEYS[1], [2]  the definitions, the states
 -- KEYS[3]       counts the edits
--- ARGV          for each entry: name, definition, revision, and a whole state
-for at = 1, #ARGV, 4 do
+-- ARGV[1]       the number of the first edit
+-- then          for each entry: name, definition, revision, and a whole state
+for at = 2, #ARGV, 4 do
   local name, definition, revision, fresh = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local state = state_of(KEYS[2], name)
   if not state then
@@ -15,4 +16,4 @@ for at = 1, #ARGV, 4 do
     keep_state(KEYS[2], name, state)
   end
 end
-redis.call('INCR', KEYS[3])
+count_edit(KEYS[3], ARGV[1])

@@ -10,3 +10,10 @@ end
 local function keep_state(key, name, state)
   redis.call('HSET', key, name, cmsgpack.pack(state))
 end
+
+-- Counts an edit, from the number that the first one is given.
+local function count_edit(key, first)
+  if not redis.call('SET', key, first, 'NX') then
+    redis.call('INCR', key)
+  end
+end
