@@ -15,6 +15,7 @@ from tests.servers import (
     MariaDBServer,
     MemcachedServer,
     MissingServerError,
+    MongoDBServer,
     PostgreSQLServer,
     RabbitMQAddress,
     RedisCluster,
@@ -25,6 +26,7 @@ from tests.servers import (
     VirtualHost,
     mariadb_server,
     memcached_server,
+    mongodb_server,
     postgresql_server,
     redis_cluster,
     redis_sentinel,
@@ -142,6 +144,20 @@ def s3(shared_s3: S3Server) -> S3Server:
     """A running S3, with an empty bucket."""
     shared_s3.reset()
     return shared_s3
+
+
+@pytest.fixture(scope="session")
+def mongodb() -> Iterator[MongoDBServer]:
+    """A running MongoDB for the whole run; use a database of the test's own.
+
+    Where there is none its tests are skipped everywhere: no distribution has a package of it.
+    """
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(mongodb_server())
+        except MissingServerError as error:
+            pytest.skip(str(error))
+        yield server
 
 
 def _started(server: AbstractContextManager[S]) -> Iterator[S]:

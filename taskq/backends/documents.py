@@ -1,4 +1,4 @@
-"""How an outcome lies in a store of keys and values: as Celery's document where it is one.
+"""How an outcome lies in a store: as Celery's document where it is one.
 
 The state must be known without decoding the document, since a success is never
 overwritten.  Celery's documents tell it near their start in every serializer; whatever
@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import re
 
+import msgspec
+
 from taskq.backends.base import Outcome
 from taskq.exceptions import DecodeError
 from taskq.serialization import decompress_result
 from taskq.states import SUCCESS
 
+_decode_parts = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _HEAD = b"\0taskq:"
 _SUCCESS = b'{"status":"SUCCESS",'
 _STATE = re.compile(rb"status.{0,16}?([A-Z]{3}[A-Z_]*)", re.DOTALL)
@@ -47,3 +50,13 @@ def _state_of(payload: bytes) -> str | None:
         return None
     found = _STATE.search(payload, 0, _WITHIN)
     return found[1].decode() if found else None
+
+
+def json_parts(outcome: Outcome) -> dict[str, msgspec.Raw] | None:
+    """The members of a JSON document, none of them decoded; None if it is no such document."""
+    try:
+        parts = _decode_parts(outcome.payload)
+        status = msgspec.json.decode(parts["status"]) if "result" in parts else None
+    except (msgspec.MsgspecError, UnicodeError, KeyError):
+        return None
+    return parts if status == outcome.state else None

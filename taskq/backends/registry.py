@@ -23,7 +23,7 @@ def make_backend(url: str, conf: Settings) -> Backend:
 
     Args:
         url: where it is; of Celery's short names those whose place a setting tells:
-            ``database``, ``cache``, ``s3``, ``gs``.
+            ``database``, ``cache``, ``mongodb``, ``s3``, ``gs``.
         conf: the settings.
 
     Raises:
@@ -43,8 +43,8 @@ def make_backend(url: str, conf: Settings) -> Backend:
     raise ImproperlyConfigured(
         f"result_backend={hide_password(url)!r}: there is no result store for {scheme}://. There "
         "are sqlite://, redis://, db+postgresql:// and other db+…://, cache+memcached://, "
-        "file://, s3://, gs://, azureblockblob://, fsspec+…://, memory:// and disabled://, "
-        f"and others by installed packages (entry point {ENTRY_POINTS})"
+        "mongodb://, file://, s3://, gs://, azureblockblob://, fsspec+…://, memory:// and "
+        f"disabled://, and others by installed packages (entry point {ENTRY_POINTS})"
     )
 
 
@@ -67,7 +67,7 @@ def _by_name(url: str, conf: Settings) -> str:
     return f"{url}://" if url in _NAMES else url
 
 
-_NAMES = {"disabled", "s3", "gs", "gcs"}
+_NAMES = {"disabled", "mongodb", "s3", "gs", "gcs"}
 """Words that stand for a URL without anything behind it."""
 
 
@@ -142,6 +142,13 @@ _FILE_SYSTEMS = {"s3": ("s3fs", "s3"), "gcs": ("gcsfs", "gcs"), "az": ("adlfs", 
 """fsspec's protocols whose file systems are packages: module, and taskq's extra."""
 
 
+def _mongodb(url: str, conf: Settings) -> Backend:
+    with driver(("pymongo", "bson"), "mongodb", scheme_of(url)):
+        from taskq.backends.mongodb import MongoBackend
+
+    return MongoBackend(url, conf, _expires(conf))
+
+
 def _disabled(url: str, conf: Settings) -> Backend:
     from taskq.backends.disabled import DisabledBackend
 
@@ -157,6 +164,7 @@ _FACTORIES: dict[str, Factory] = {
         ("cache+memcached", "cache+memcache", "cache+pymemcache", "cache+pylibmc"), _memcached
     ),
     "file": _files,
+    **dict.fromkeys(("mongodb", "mongodb+srv"), _mongodb),
     **dict.fromkeys(("s3", "gs", "gcs", "azureblockblob"), _objects),
     **dict.fromkeys(REDIS_SCHEMES, _redis),
 }

@@ -198,6 +198,13 @@ class Declarations:
         {}, "Arguments of pymemcache's clients, such as `timeout` and `tls_context`."
     )
 
+    # Results in MongoDB
+    mongodb_backend_settings: dict[str, Any] | None = setting(
+        None,
+        "What the URL does not say: `database`, `taskmeta_collection`, `user`, `password`, and any "
+        "option of pymongo's client.",
+    )
+
     # Results in object stores
     azureblockblob_base_path: str = setting(
         "", "Beginning of the names of results in Azure's blob storage."

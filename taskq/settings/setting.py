@@ -19,6 +19,7 @@ GROUP_PREFIXES = (
     "database_",
     "event_",
     "gcs_",
+    "mongodb_",
     "redis_",
     "result_",
     "s3_",

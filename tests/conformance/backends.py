@@ -17,6 +17,8 @@ from tests.conformance.places import (
     cluster_url,
     mariadb_url,
     memcached_url,
+    mongodb_url,
+    mongomock_url,
     one_slot_url,
     postgresql_url,
     redis_url,
@@ -91,6 +93,8 @@ BACKENDS = (
         lambda request: f"file://{request.getfixturevalue('tmp_path')}/results",
         lists_chords=False,
     ),
+    BackendKind("mongodb", mongodb_url, slow=True, lists_chords=False),
+    BackendKind("mongomock", mongomock_url, many_processes=False, lists_chords=False),
     BackendKind("s3", s3_url, slow=True, lists_chords=False),
     BackendKind("memory", lambda request: "memory://", many_processes=False),
 )

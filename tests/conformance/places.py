@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote
 
+import mongomock
 import pytest
 
 from tests.servers import (
     MemcachedServer,
+    MongoDBServer,
     RedisCluster,
     RedisSentinel,
     RedisServer,
@@ -85,6 +90,40 @@ def s3_url(request: pytest.FixtureRequest) -> str:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     return f"s3://{BUCKET}/base?endpoint_url={quote(server.url)}&region=us-east-1"
+
+
+def mongodb_url(request: pytest.FixtureRequest) -> str:
+    """A database of the test's own in MongoDB."""
+    server: MongoDBServer = request.getfixturevalue("mongodb")
+    name = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]
+    return f"{server.url}test_{name}"
+
+
+def mongomock_url(request: pytest.FixtureRequest) -> str:
+    """A MongoDB that mongomock imitates in this process, for the time of a test."""
+    if getattr(request.node, "mocked", None) is None:
+        request.node.mocked = True
+        mocked_mongodb(request.getfixturevalue("monkeypatch"))
+    return "mongodb://localhost/results"
+
+
+def mocked_mongodb(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Let clients of MongoDB be this one, which is returned."""
+    client: Any = mongomock.MongoClient()
+    monkeypatch.setattr("pymongo.MongoClient", lambda *args, **options: client)
+    # It does not know an argument that newer versions of pymongo pass on to it.
+    builder = "mongomock.collection.BulkOperationBuilder"
+    for name in ("add_replace", "add_update"):
+        method = getattr(mongomock.collection.BulkOperationBuilder, name)
+        monkeypatch.setattr(f"{builder}.{name}", _without_sort(method))
+    return client
+
+
+def _without_sort(method: Callable[..., Any]) -> Callable[..., Any]:
+    def called(*args: Any, sort: None = None, **options: Any) -> Any:
+        return method(*args, **options)
+
+    return called
 
 
 def _flush_once(request: pytest.FixtureRequest, name: str, flush: object) -> None:

@@ -16,6 +16,7 @@ shared by several processes: see ``shared``.
 from tests.servers.base import HOST, MissingServerError, Server, ServerError, free_ports
 from tests.servers.mariadb import MariaDBServer, mariadb_binary, mariadb_server
 from tests.servers.memcached import MemcachedServer, memcached_binary, memcached_server
+from tests.servers.mongodb import MongoDBServer, mongodb_server
 from tests.servers.postgresql import PostgreSQLServer, postgresql_binary, postgresql_server
 from tests.servers.rabbitmq import (
     RabbitMQServer,
@@ -36,6 +37,7 @@ __all__ = [
     "MariaDBServer",
     "MemcachedServer",
     "MissingServerError",
+    "MongoDBServer",
     "PostgreSQLServer",
     "RabbitMQAddress",
     "RabbitMQServer",
@@ -53,6 +55,7 @@ __all__ = [
     "mariadb_server",
     "memcached_binary",
     "memcached_server",
+    "mongodb_server",
     "postgresql_binary",
     "postgresql_server",
     "rabbitmq_binary",

@@ -16,6 +16,7 @@ import msgspec
 
 from taskq import states
 from taskq.backends.base import Outcome
+from taskq.backends.documents import json_parts
 from taskq.backends.sql.tables import ID_SIZE, OWN_COLUMN
 from taskq.exceptions import BackendStoreError, DecodeError
 
@@ -26,7 +27,6 @@ _TEXTS = ("traceback", "name", "worker", "queue")
 _RAW = ("args", "kwargs", "children")
 _LIMITED = ("name", "worker", "queue")
 _encode = msgspec.json.Encoder().encode
-_decode_parts = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _NOTHING = (b"null", b"[]")
 
 Row = dict[str, Any]
@@ -52,7 +52,7 @@ def split(outcome: Outcome, columns: frozenset[str], now: datetime) -> Row:
         )
     row: Row = dict.fromkeys(columns - {"id"})
     row.update(task_id=outcome.task_id, status=outcome.state, date_done=now)
-    parts = _parts(outcome)
+    parts = json_parts(outcome)
     if parts is None:
         if OWN_COLUMN not in columns:
             raise BackendStoreError(
@@ -78,16 +78,6 @@ def split(outcome: Outcome, columns: frozenset[str], now: datetime) -> Row:
     if parts and OWN_COLUMN in row:
         row[OWN_COLUMN] = _encode(parts)
     return row
-
-
-def _parts(outcome: Outcome) -> dict[str, msgspec.Raw] | None:
-    """The members of the document, each as JSON; None if it is no such document."""
-    try:
-        parts = _decode_parts(outcome.payload)
-        status = msgspec.json.decode(parts["status"]) if "result" in parts else None
-    except (msgspec.MsgspecError, UnicodeError, KeyError):
-        return None
-    return parts if status == outcome.state else None
 
 
 def _fits(name: str, value: Any) -> bool:
