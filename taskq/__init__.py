@@ -19,6 +19,7 @@ from taskq.exceptions import Ignore, Reject, Retry
 from taskq.group_result import GroupResult, result_from_tuple
 from taskq.joining import allow_join_result
 from taskq.message import new_id as uuid
+from taskq.middleware import Middleware
 from taskq.result import AsyncResult
 from taskq.result_set import ResultSet
 from taskq.routing import Broadcast, Exchange, Queue, binding
@@ -30,6 +31,7 @@ __all__ = [
     "Exchange",
     "GroupResult",
     "Ignore",
+    "Middleware",
     "Queue",
     "Reject",
     "ResultSet",

@@ -9,7 +9,7 @@ from taskq.canvas.maps import MAP_TASK, STARMAP_TASK
 from taskq.canvas.plan import ACCUMULATE_TASK
 from taskq.canvas.signature import Signature
 from taskq.chords import make_chord_task
-from taskq.execution.runner import call
+from taskq.execution.calling import call
 from taskq.task import Task
 
 if TYPE_CHECKING:

@@ -176,7 +176,8 @@ class Signal:
         return f"<Signal {self.name}: {len(self.receivers)} receivers>"
 
 
-# Sending messages. Sender: the task's name.
+# Sending messages. Sender: the task's name. What follows a task is sent in the step that settles
+# the task: both signals are sent just before, in the process that has run it.
 
 #: body, exchange, routing_key, headers, properties, declare, retry_policy
 before_task_publish = Signal("before_task_publish")
@@ -197,16 +198,16 @@ task_success = Signal("task_success")
 task_retry = Signal("task_retry")
 #: task_id, exception, args, kwargs, traceback, einfo
 task_failure = Signal("task_failure")
-#: task_id, args, kwargs, request, exception, traceback, einfo
+#: task_id, args, kwargs, request, exception, traceback, einfo. It returned, but not to be recorded.
 task_internal_error = Signal("task_internal_error")
 #: request, terminated, signum, expired
 task_revoked = Signal("task_revoked")
-#: message, exc. Sender: the consumer.
+#: message, exc. Sender: the app. It could not be read, or has raised Reject.
 task_rejected = Signal("task_rejected")
-#: message, exc, name, id. Sender: the consumer.
+#: message, exc, name, id. Sender: the app.
 task_unknown = Signal("task_unknown")
 
-# Workers. Sender: the worker; in pool processes, None.
+# Workers. Sender: the worker; in pool processes, the app.
 
 #: (none)
 worker_init = Signal("worker_init")

@@ -21,6 +21,7 @@ from taskq.control.clock import LamportClock
 from taskq.eager import fail_eagerly, run_eagerly
 from taskq.exceptions import ImproperlyConfigured
 from taskq.group_result import GroupResult
+from taskq.middleware import Middleware
 from taskq.producer import CallOptions, time_zone
 from taskq.result import AsyncResult, EagerResult
 from taskq.result_codec import ResultCodec
@@ -49,6 +50,7 @@ class TaskQ(Sender, Periodic):
         task_cls: the base class of tasks.
         namespace: prefix of the names in `config_source`.
         strict_typing: check arguments when tasks are called.
+        middleware: code of one's own around sending and running, the outermost first.
         settings: settings by name; they win over every other source.
 
     Raises:
@@ -67,6 +69,7 @@ class TaskQ(Sender, Periodic):
         task_cls: type[AnyTask] | None = None,
         namespace: str | None = None,
         strict_typing: bool = True,
+        middleware: Iterable[Middleware] = (),
         **settings: Any,
     ) -> None:
         named = {"broker_url": broker, "result_backend": backend}
@@ -74,6 +77,8 @@ class TaskQ(Sender, Periodic):
         TaskMaker.__init__(self, main, conf, task_cls)
         Periodic.__init__(self)
         self.strict_typing = strict_typing
+        for each in middleware:
+            self.add_middleware(each)
         self.on_configure = signals.Signal("on_configure")
         self.on_after_configure = signals.Signal("on_after_configure")
         self.on_after_fork = signals.Signal("on_after_fork")

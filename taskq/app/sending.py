@@ -12,6 +12,7 @@ from taskq.canvas import Signature
 from taskq.canvas.plan import make_plan
 from taskq.chord_records import record_of
 from taskq.message import TaskMessage
+from taskq.middleware import Middleware, MiddlewareStack
 from taskq.producer import CallOptions, Producer
 from taskq.result import AsyncResult
 from taskq.routing import Router
@@ -73,7 +74,21 @@ class Sender(TaskMaker):
             self.router,
             lambda: self.broker,
             lambda: self.events.dispatcher,
+            self.middleware,
         )
+
+    def add_middleware(self, middleware: Middleware) -> None:
+        """Put code of one's own around sending and running, within what was added before.
+
+        Args:
+            middleware: it; see `taskq.Middleware`.
+        """
+        self.middleware.add(middleware)
+
+    @cached_property
+    def middleware(self) -> MiddlewareStack:
+        """What was added with `add_middleware`."""
+        return MiddlewareStack()
 
     def send_task(
         self,

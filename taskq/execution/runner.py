@@ -18,6 +18,16 @@ from taskq.backends.base import Outcome
 from taskq.brokers.base import Fate
 from taskq.context import running
 from taskq.exceptions import Ignore, InvalidTaskError, Reject, Retry
+from taskq.execution.calling import (
+    Invoke,
+    call,
+    call_of,
+    guarded,
+    retries_by_itself,
+    short_repr,
+    signal_of,
+    tell_internal_error,
+)
 from taskq.execution.opening import Opener
 from taskq.execution.recorder import Recorder
 from taskq.execution.report import Report, Sentence
@@ -31,9 +41,6 @@ if TYPE_CHECKING:
     from taskq.task import Task
 
 logger = logging.getLogger("taskq.task")
-
-Invoke = Callable[[Callable[..., Any], Any, Any], Any]
-"""Calls a function with arguments, and drives it if it is a coroutine."""
 
 
 class TaskRunner:
@@ -64,6 +71,7 @@ class TaskRunner:
         self._opener = Opener(app, hostname)
         self._recorder = Recorder(app, hostname)
         self._tracks = app.conf.task_track_started
+        self._middleware = app.middleware
 
     def run(self, ticket: int, message: TaskMessage, queue: str, deliveries: int) -> Report:
         """Decode a message, run its task and say what came of it.
@@ -92,7 +100,10 @@ class TaskRunner:
         started = time.perf_counter()
         try:
             self._before(task, request)
-            value = await task.run(*request.args, **request.kwargs)
+            if self._middleware.executing:
+                value = await self._middleware.aexecute(request, call_of(task, request))
+            else:
+                value = await task.run(*request.args, **request.kwargs)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:  # asyncio.CancelledError is no Exception, and no exit
@@ -103,12 +114,13 @@ class TaskRunner:
         finally:
             running.reset(token)
         if signals.task_postrun.receivers:
-            _signal(signals.task_postrun, task, request, retval=value, state=report.state)
+            signal_of(signals.task_postrun, task, request, retval=value, state=report.state)
         return report
 
     def refuse(self, ticket: int, message: TaskMessage, queue: str, exc: Exception) -> Report:
         """The report of a message that cannot be read; a chord that it is of counts it."""
         info = ExceptionInfo(exc)
+        signals.task_rejected.send(self._app, message=message, exc=exc)
         return Report(
             ticket,
             Fate.DEAD,
@@ -163,7 +175,7 @@ class TaskRunner:
         finally:
             running.reset(token)
         if signals.task_postrun.receivers:
-            _signal(signals.task_postrun, task, request, retval=value, state=report.state)
+            signal_of(signals.task_postrun, task, request, retval=value, state=report.state)
         return report, value
 
     def _attempt(
@@ -171,16 +183,27 @@ class TaskRunner:
     ) -> tuple[Report, Any]:
         try:
             self._before(task, request)
-            value = self._invoke(task.run, request.args, request.kwargs)
+            if self._middleware.executing:
+                value = self._run_within(task, request)
+            else:
+                value = self._invoke(task.run, request.args, request.kwargs)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:  # asyncio.CancelledError is no Exception, and no exit
             return self._ended_early(ticket, task, request, exc, started), exc
         return self._returned(ticket, task, request, value, started)
 
+    def _run_within(self, task: Task[..., Any], request: Request) -> Any:
+        """Run it with the app's middleware around it."""
+        around = self._middleware
+        run = call_of(task, request)
+        if inspect.iscoroutinefunction(task.run):
+            return self._invoke(around.aexecute, (request, run), {})
+        return self._invoke(around.execute, (request, run), {})
+
     def _before(self, task: Task[..., Any], request: Request) -> None:
         if signals.task_prerun.receivers:
-            _signal(signals.task_prerun, task, request)
+            signal_of(signals.task_prerun, task, request)
         if task.track_started or self._tracks:
             self._track(task, request)
         if task.handlers.before_start:
@@ -192,6 +215,7 @@ class TaskRunner:
         try:
             return self._succeeded(ticket, task, request, value, started), value
         except Exception as exc:  # the result, or what must follow, cannot be encoded
+            tell_internal_error(task, request, exc)
             runtime = time.perf_counter() - started
             return self._failed(ticket, task, request, exc, runtime), exc
 
@@ -204,6 +228,13 @@ class TaskRunner:
             if outcome is not None:
                 self._on_start(outcome)
 
+    def _announced(self, messages: list[TaskMessage]) -> list[TaskMessage]:
+        """What follows the task: it is sent in the step that settles it, by the worker's parent."""
+        if messages:
+            self._app.producer.announce(messages)
+            self._app.producer.published(messages)
+        return messages
+
     # It returned
 
     def _succeeded(
@@ -213,18 +244,18 @@ class TaskRunner:
         report = Report(ticket, Fate.DONE, states.SUCCESS, runtime)
         embed = request.embed
         if request.retry_message or embed.get("chain") or embed.get("callbacks"):
-            report.follow_ups = self._follow_ups.of_success(request, value)
+            report.follow_ups = self._announced(self._follow_ups.of_success(request, value))
         if not self._recorder.ignores(task, request):
             report.outcome = self._recorder.encode(task, request, states.SUCCESS, value)
         if embed.get("chord"):
             report.part = self._follow_ups.part(request, states.SUCCESS, value)
         if self._verbose:
-            report.text = _short(value, task.resultrepr_maxsize)
+            report.text = short_repr(value, task.resultrepr_maxsize)
         if signals.task_success.receivers:
             signals.task_success.send(task, result=value, runtime=runtime)
         args = (request.id, request.args, request.kwargs)
-        _guarded(task.handlers.on_success, value, *args)
-        _guarded(task.handlers.after_return, states.SUCCESS, value, *args, None)
+        guarded(task.handlers.on_success, value, *args)
+        guarded(task.handlers.after_return, states.SUCCESS, value, *args, None)
         return report
 
     # It raised
@@ -245,7 +276,7 @@ class TaskRunner:
         try:
             if isinstance(exc, Retry):
                 return self._retried(ticket, task, request, exc, runtime)
-            if _retries_by_itself(task, exc):
+            if retries_by_itself(task, exc):
                 return self._retry_by_itself(ticket, task, request, exc, runtime)
         except Exception as failure:  # no retries left, or the retry cannot be encoded
             exc = failure
@@ -259,14 +290,14 @@ class TaskRunner:
             report.part = self._follow_ups.part(request, states.SUCCESS, None)
             return report
         try:
-            report.follow_ups = self._follow_ups.of_replacement(request)
+            report.follow_ups = self._announced(self._follow_ups.of_replacement(request))
         except Exception as exc:  # it cannot be encoded, or there is no such queue
             return self._failed(ticket, task, request, exc, runtime)
         report.text = "replaced by another task"
         return report
 
     def _rejected(self, ticket: int, request: Request, exc: Reject, runtime: float) -> Report:
-        signals.task_rejected.send(self._app, message=None, exc=exc)
+        signals.task_rejected.send(self._app, message=request.message, exc=exc)
         fate = Fate.REQUEUE if exc.requeue else Fate.DEAD
         reason = f"rejected by the task: {exc.reason}"
         report = Report(ticket, fate, states.REJECTED, runtime, text=repr(exc), reason=reason)
@@ -299,7 +330,7 @@ class TaskRunner:
         cause = retry.exc or retry
         info = ExceptionInfo(retry)
         report = Report(ticket, Fate.DONE, states.RETRY, runtime)
-        report.follow_ups = [request.retry_message]
+        report.follow_ups = self._announced([request.retry_message])
         report.text = str(retry)
         report.traceback = info.traceback
         if not self._recorder.ignores(task, request):
@@ -309,8 +340,8 @@ class TaskRunner:
         if signals.task_retry.receivers:
             signals.task_retry.send(task, request=request, reason=retry, einfo=info)
         args = (request.id, request.args, request.kwargs, info)
-        _guarded(task.handlers.on_retry, cause, *args)
-        _guarded(task.handlers.after_return, states.RETRY, retry, *args)
+        guarded(task.handlers.on_retry, cause, *args)
+        guarded(task.handlers.after_return, states.RETRY, retry, *args)
         return report
 
     def _failed(
@@ -335,6 +366,7 @@ class TaskRunner:
                 task, request, states.FAILURE, exc, info.traceback
             )
         self._follow_ups.tell_failure(report, request, exc, info)
+        self._announced(report.follow_ups)
         if signals.task_failure.receivers:
             signals.task_failure.send(
                 task,
@@ -346,46 +378,6 @@ class TaskRunner:
                 einfo=info,
             )
         args = (request.id, request.args, request.kwargs, info)
-        _guarded(task.handlers.on_failure, exc, *args)
-        _guarded(task.handlers.after_return, states.FAILURE, exc, *args)
+        guarded(task.handlers.on_failure, exc, *args)
+        guarded(task.handlers.after_return, states.FAILURE, exc, *args)
         return report
-
-
-def call(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """Call a function; a coroutine runs on a loop of its own."""
-    value = function(*args, **kwargs)
-    if inspect.iscoroutine(value):
-        # asyncio is imported by those who use it: it doubles the time to import taskq.
-        import asyncio
-
-        return asyncio.run(value)
-    return value
-
-
-def _retries_by_itself(task: Task[..., Any], exc: BaseException) -> bool:
-    return (
-        bool(task.autoretry_for)
-        and isinstance(exc, task.autoretry_for)
-        and not isinstance(exc, task.dont_autoretry_for)
-    )
-
-
-def _signal(signal: signals.Signal, task: Task[..., Any], request: Request, **more: Any) -> None:
-    signal.send(
-        task, task_id=request.id, task=task, args=request.args, kwargs=request.kwargs, **more
-    )
-
-
-def _guarded(function: Callable[..., Any] | None, *args: Any, **kwargs: Any) -> None:
-    """Call a handler of the user's; its errors do not change what the task has done."""
-    if function is None:
-        return
-    try:
-        function(*args, **kwargs)
-    except Exception:
-        logger.exception("%s failed", getattr(function, "__qualname__", function))
-
-
-def _short(value: Any, size: int) -> str:
-    text = safe_repr(value)
-    return text if len(text) <= size else text[: size - 3] + "..."

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from taskq import signals
 from taskq.exceptions import OperationalError
 from taskq.message import TaskMessage
+from taskq.middleware import MiddlewareStack
 from taskq.producer.building import MessageBuilder
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Producer(MessageBuilder):
         router: decides where a call goes.
         broker: gives the broker; asked only when something is published.
         events: gives what tells that tasks were sent, where the settings ask for that.
+        middleware: the app's.
     """
 
     def __init__(
@@ -40,10 +42,12 @@ class Producer(MessageBuilder):
         router: Router,
         broker: Callable[[], Broker],
         events: Callable[[], EventDispatcher] | None = None,
+        middleware: MiddlewareStack | None = None,
     ) -> None:
         super().__init__(conf, serializers, router)
         self._broker = broker
         self._events = events
+        self._middleware = middleware or MiddlewareStack()
         self._declared: set[str] = {""}
 
     def publish(
@@ -57,7 +61,18 @@ class Producer(MessageBuilder):
         Raises:
             OperationalError: the broker could not be reached, or refused them.
         """
-        _announce(signals.before_task_publish, messages)
+        if not self._middleware.publishing:
+            self._publish(messages, retry, policy)
+            return
+        self._middleware.publish(messages, lambda found: self._publish(found, retry, policy))
+
+    def _publish(
+        self,
+        messages: Sequence[TaskMessage],
+        retry: bool | None,
+        policy: Mapping[str, float] | None,
+    ) -> None:
+        self.announce(messages)
         pauses = self._pauses(retry, policy)
         while True:
             try:
@@ -81,10 +96,23 @@ class Producer(MessageBuilder):
         policy: Mapping[str, float] | None = None,
     ) -> None:
         """`publish` for code on an event loop."""
+        if not self._middleware.publishing:
+            await self._apublish(messages, retry, policy)
+            return
+        await self._middleware.apublish(
+            messages, lambda found: self._apublish(found, retry, policy)
+        )
+
+    async def _apublish(
+        self,
+        messages: Sequence[TaskMessage],
+        retry: bool | None,
+        policy: Mapping[str, float] | None,
+    ) -> None:
         # asyncio is imported by those who use it: it doubles the time to import taskq.
         import asyncio
 
-        _announce(signals.before_task_publish, messages)
+        self.announce(messages)
         pauses = self._pauses(retry, policy)
         while True:
             try:
@@ -102,13 +130,20 @@ class Producer(MessageBuilder):
         if self._conf.task_send_sent_event and self._events is not None:
             await self._events().asent(messages)
 
+    def announce(self, messages: Sequence[TaskMessage]) -> None:
+        """Show messages to middleware and signals before they are sent, in whatever way."""
+        for show in self._middleware.messages:
+            for message in messages:
+                show(message)
+        _announce(signals.before_task_publish, messages)
+
     def prepare(self, messages: Sequence[TaskMessage]) -> None:
         """What comes before publishing, for those who publish in a step of their own.
 
         Raises:
             OperationalError: the broker could not be reached.
         """
-        _announce(signals.before_task_publish, messages)
+        self.announce(messages)
         if any(message.exchange not in self._declared for message in messages):
             self._declare(self._broker(), messages)
 

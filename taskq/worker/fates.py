@@ -155,6 +155,7 @@ class Fates:
 
     def bury_unread(self, delivery: Delivery, error: TaskQError) -> Settlement:
         """`bury` for what no process may open: a chord that it is of knows it by its headers."""
+        signals.task_rejected.send(self._app, message=delivery.message, exc=error)
         settlement = self.bury(delivery, error).settlement
         part = self._follow_ups.part_of(delivery.message, delivery.queue, states.FAILURE, error)
         return replace(settlement, part=part)
