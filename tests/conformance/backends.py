@@ -84,9 +84,9 @@ BACKENDS = (
     BackendKind("redis-sentinel", sentinel_url, _stop_polling_redis, slow=True),
     BackendKind("redis-cluster", cluster_url, _stop_polling_redis, slow=True),
     BackendKind("redis-cluster-slot", one_slot_url, _stop_polling_redis, slow=True),
-    BackendKind("sql-postgresql", postgresql_url, _stop_polling_postgresql, lists_chords=False),
-    BackendKind("sql-mariadb", mariadb_url, lists_chords=False),
-    BackendKind("sql-sqlite", _sql_file_url, lists_chords=False),
+    BackendKind("sql-postgresql", postgresql_url, _stop_polling_postgresql),
+    BackendKind("sql-mariadb", mariadb_url),
+    BackendKind("sql-sqlite", _sql_file_url),
     BackendKind("memcached", memcached_url, lists_chords=False),
     BackendKind(
         "files",

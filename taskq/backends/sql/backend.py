@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from taskq import states
-from taskq.backends.base import ChordPart, Outcome
+from taskq.backends.base import ChordPart, ChordRecord, Outcome
 from taskq.backends.polling import Ear, PollingBackend
+from taskq.backends.sql.chords import Chords
 from taskq.backends.sql.database import Database, chunks
 from taskq.backends.sql.notices import NOTIFIED_POLLS, Notices, notify
 from taskq.backends.sql.rows import join, split
-from taskq.backends.sql.upsert import insert_missing, upsert
+from taskq.backends.sql.upsert import upsert
 from taskq.exceptions import OperationalError
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class SqlBackend(PollingBackend):
         super().__init__(expires)
         self.database = Database(url, conf)
         self.tables = self.database.tables
+        self._chords = Chords(self.database)
         self._notices: Notices | None = None
         if notices and Notices.possible(self.database):
             self._notices = Notices(self.database, self.bell)
@@ -62,12 +64,17 @@ class SqlBackend(PollingBackend):
             now = now.replace(microsecond=0) + timedelta(seconds=1)
         return now
 
-    def _end(self) -> datetime:
-        """What was stored before has expired."""
-        if not self.expires:
+    def _end(self, expires: float | None = None) -> datetime:
+        """What was stored before has expired.
+
+        Args:
+            expires: seconds that it is kept; those of results by default.
+        """
+        expires = self.expires if expires is None else expires
+        if not expires:
             return datetime(1970, 1, 1)  # noqa: DTZ001 - as the column has it
         try:
-            return datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=self.expires)
+            return datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=expires)
         except OverflowError:
             return datetime(1970, 1, 1)  # noqa: DTZ001
 
@@ -128,44 +135,35 @@ class SqlBackend(PollingBackend):
         if not parts:
             return []
         self._prepare()
-        table, now = self.tables.parts, self._now()
-        rows = [
-            {"group_id": p.group, "place": p.index, "stored": now, "payload": p.payload}
-            for p in sorted(parts, key=_place_of)
-        ]
-        self.database.run(lambda connection: insert_missing(connection, table, rows))
-        # Counted only now: two members that are added at the same time do not see each other
-        # before both are committed, and then at least the later one sees all.
-        groups = sorted({part.group for part in parts})
-        query = (
-            sa.select(table.c.group_id, sa.func.count())
-            .where(table.c.group_id.in_(sa.bindparam("ids", expanding=True)))
-            .group_by(table.c.group_id)
-        )
-
-        def count(connection: sa.Connection) -> dict[str, int]:
-            counts: dict[str, int] = {}
-            for ids in chunks(groups, _ASKED):
-                counts.update((row[0], row[1]) for row in connection.execute(query, {"ids": ids}))
-            return counts
-
-        counts = self.database.run(count, writes=False)
-        return [part for part in parts if counts.get(part.group, 0) >= part.size]
+        return self._chords.add_parts(parts, self._now())
 
     def chord_parts(self, group: str) -> dict[int, bytes]:
         self._prepare()
-        table = self.tables.parts
-        query = sa.select(table.c.place, table.c.payload).where(table.c.group_id == group)
-        return self.database.run(
-            lambda connection: {row[0]: bytes(row[1]) for row in connection.execute(query)},
-            writes=False,
-        )
+        return self._chords.parts(group)
 
     def forget_parts(self, group: str) -> None:
         self._prepare()
-        table = self.tables.parts
-        statement = table.delete().where(table.c.group_id == group)
-        self.database.run(lambda connection: connection.execute(statement))
+        self._chords.forget_parts(group)
+
+    def keep_chords(self, records: Sequence[ChordRecord]) -> None:
+        self._prepare()
+        self._chords.keep(records, self._now())
+
+    def chord_record(self, group: str) -> bytes | None:
+        self._prepare()
+        return self._chords.record(group, self._end(self.chord_expires))
+
+    def forget_chord(self, group: str) -> None:
+        self._prepare()
+        self._chords.forget(group)
+
+    def open_chords(self, after: str, limit: int) -> list[ChordRecord]:
+        self._prepare()
+        return self._chords.open(after, limit, self._end(self.chord_expires))
+
+    def extend_chord(self, group: str, index: int) -> None:
+        self._prepare()
+        self._chords.extend(group, index, self._now())
 
     # Expiry
 
@@ -173,7 +171,7 @@ class SqlBackend(PollingBackend):
         if not self.expires:
             return 0
         self._prepare()
-        self._clean_parts()
+        self._chords.cleanup(self._end(), self._end(self.chord_expires))
         self._clean(self.tables.groups)
         return self._clean(self.tables.tasks)
 
@@ -194,27 +192,6 @@ class SqlBackend(PollingBackend):
             deleted += count
         return deleted
 
-    def _clean_parts(self) -> None:
-        """A chord's members live as long as the newest of them."""
-        table, end = self.tables.parts, self._end()
-        query = (
-            sa.select(table.c.group_id)
-            .group_by(table.c.group_id)
-            .having(sa.func.max(table.c.stored) <= end)
-            .limit(100)
-        )
-
-        def work(connection: sa.Connection) -> int:
-            ids = list(connection.execute(query).scalars())
-            if ids:
-                connection.execute(
-                    table.delete().where(table.c.group_id.in_(ids), table.c.stored <= end)
-                )
-            return len(ids)
-
-        while self.database.run(work):
-            pass
-
     # The rest
 
     def _prepare(self) -> None:
@@ -234,7 +211,3 @@ class SqlBackend(PollingBackend):
 
 def _id_of(row: dict[str, Any]) -> str:
     return str(row["task_id"])
-
-
-def _place_of(part: ChordPart) -> tuple[str, int]:
-    return part.group, part.index
