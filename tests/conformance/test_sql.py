@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from taskq import states
+from taskq.backends.base import ChordRecord
 from taskq.backends.registry import make_backend
 from taskq.backends.sql import SqlBackend
 from taskq.exceptions import BackendError, BackendStoreError, ImproperlyConfigured, OperationalError
@@ -176,6 +177,18 @@ def test_members_counted_by_processes_that_are_killed(backend: SqlBackend) -> No
         pass
     assert sorted(backend.chord_parts("g")) == list(range(size))
     assert backend.add_parts([part(3, size)])
+
+
+def test_members_that_join_a_large_chord(backend: SqlBackend) -> None:
+    """Their places are millions of the place of the member that added them."""
+    backend.keep_chords([ChordRecord("g", b"what")])
+    far = 5_000_000_001
+    for _ in range(2):
+        backend.extend_chord("g", far)
+    assert backend.add_parts([part(0, 1)]) == []
+    assert backend.add_parts([part(far, 1)]) == [part(far, 1)]
+    assert set(backend.chord_parts("g")) == {0, far}
+    assert backend.open_chords("", 5) == [ChordRecord("g", b"what", 1)]
 
 
 # Going away and coming back

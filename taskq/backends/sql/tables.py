@@ -78,7 +78,7 @@ class Tables:
             named["chord"],
             self.metadata,
             sa.Column("group_id", sa.String(ID_SIZE), primary_key=True),
-            sa.Column("place", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("place", sa.BigInteger, primary_key=True, autoincrement=False),
             sa.Column("stored", _Time, nullable=False, index=True),
             sa.Column("payload", _Bytes, nullable=False),
             schema=schemas.get("chord", schemas.get("task")),
