@@ -93,8 +93,8 @@ BACKENDS = (
         lambda request: f"file://{request.getfixturevalue('tmp_path')}/results",
         lists_chords=False,
     ),
-    BackendKind("mongodb", mongodb_url, slow=True, lists_chords=False),
-    BackendKind("mongomock", mongomock_url, many_processes=False, lists_chords=False),
+    BackendKind("mongodb", mongodb_url, slow=True),
+    BackendKind("mongomock", mongomock_url, many_processes=False),
     BackendKind("s3", s3_url, slow=True, lists_chords=False),
     BackendKind("memory", lambda request: "memory://", many_processes=False),
 )

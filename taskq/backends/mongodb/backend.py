@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,7 +13,7 @@ from bson.binary import Binary
 from pymongo import errors as mongo_errors
 
 from taskq import states
-from taskq.backends.base import ChordPart, Outcome, supersedes
+from taskq.backends.base import ChordPart, ChordRecord, Outcome, supersedes
 from taskq.backends.mongodb.documents import OWN_FIELD, Document, from_document, to_document
 from taskq.backends.polling import PollingBackend
 from taskq.exceptions import BackendError, ImproperlyConfigured, OperationalError
@@ -28,6 +28,8 @@ _READY = sorted(states.READY_STATES)
 _ASKED = 500
 """Ids in one question at most."""
 _DUPLICATE = 11000
+_RECORD = -1
+"""The place of what follows a chord, among those of its members."""
 _DATABASE = "celery"
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - MongoDB's dates have no time zone
 _NAMES = {
@@ -115,12 +117,17 @@ class MongoBackend(PollingBackend):
         now = datetime.now(UTC).replace(tzinfo=None)
         return now.replace(microsecond=now.microsecond // 1000 * 1000) + timedelta(milliseconds=1)
 
-    def _end(self) -> datetime:
-        """What was stored before has expired."""
-        if not self.expires:
+    def _end(self, expires: float | None = None) -> datetime:
+        """What was stored before has expired.
+
+        Args:
+            expires: seconds that it is kept; those of results by default.
+        """
+        expires = self.expires if expires is None else expires
+        if not expires:
             return _EPOCH
         try:
-            return datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=self.expires)
+            return datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=expires)
         except OverflowError:
             return _EPOCH
 
@@ -159,56 +166,107 @@ class MongoBackend(PollingBackend):
         if task_ids:
             self._run(lambda tasks, _: tasks.delete_many({"_id": {"$in": list(task_ids)}}))
 
-    def add_parts(self, parts: Sequence[ChordPart]) -> list[ChordPart]:
-        if not parts:
-            return []
+    # Chords: places below zero are ours, one for what follows and one for each that has joined
+
+    def _insert(self, rows: Sequence[tuple[str, int, bytes]]) -> None:
+        """Write rows of group, place and payload; of two for one place the first stays."""
         now = self._now()
         writes = [
             pymongo.UpdateOne(
-                {"_id": f"{part.group}:{part.index}"},
+                {"_id": f"{group}:{place}"},
                 {
                     "$setOnInsert": {
-                        "group": part.group,
-                        "place": part.index,
-                        "payload": Binary(part.payload),
+                        "group": group,
+                        "place": place,
+                        "payload": Binary(payload),
                         "stored": now,
                     }
                 },
                 upsert=True,
             )
-            for part in parts
+            for group, place, payload in rows
         ]
-        self._run(lambda _, members: _write(members, writes))
+        if writes:
+            self._run(lambda _, members: _write(members, writes))
+
+    def add_parts(self, parts: Sequence[ChordPart]) -> list[ChordPart]:
+        self._insert([(part.group, part.index, part.payload) for part in parts])
         # Counted only now: of two members that are added at once the later one sees both.
-        groups = {part.group for part in parts}
-        counts = self._run(
-            lambda _, members: {
-                group: members.count_documents({"group": group}) for group in groups
-            }
-        )
+        counts = self._counts({part.group for part in parts})
         return [part for part in parts if counts[part.group] >= part.size]
 
+    def _counts(self, groups: Iterable[str]) -> dict[str, int]:
+        """How many members have ended, less those that have joined."""
+
+        def count(members: Any, group: str) -> int:
+            ended = members.count_documents({"group": group, "place": {"$gte": 0}})
+            return int(ended - members.count_documents({"group": group, "place": {"$lt": _RECORD}}))
+
+        return self._run(lambda _, members: {group: count(members, group) for group in groups})
+
     def chord_parts(self, group: str) -> dict[int, bytes]:
-        found = self._run(lambda _, members: list(members.find({"group": group})))
+        query = {"group": group, "place": {"$gte": 0}}
+        found = self._run(lambda _, members: list(members.find(query)))
         return {document["place"]: bytes(document["payload"]) for document in found}
 
     def forget_parts(self, group: str) -> None:
+        query = {"group": group, "place": {"$gte": 0}}
+        self._run(lambda _, members: members.delete_many(query))
+
+    def keep_chords(self, records: Sequence[ChordRecord]) -> None:
+        self._insert([(record.group, _RECORD, record.payload) for record in records])
+
+    def chord_record(self, group: str) -> bytes | None:
+        query = {
+            "_id": f"{group}:{_RECORD}",
+            "stored": {"$gt": self._end(self.chord_expires)},
+        }
+        found = self._run(lambda _, members: members.find_one(query))
+        return bytes(found["payload"]) if found else None
+
+    def open_chords(self, after: str, limit: int) -> list[ChordRecord]:
+        query = {
+            "place": _RECORD,
+            "group": {"$gt": after},
+            "stored": {"$gt": self._end(self.chord_expires)},
+        }
+        found = self._run(
+            lambda _, members: list(members.find(query).sort("group", 1).limit(limit))
+        )
+        counts = self._counts([document["group"] for document in found])
+        return [
+            ChordRecord(each["group"], bytes(each["payload"]), counts[each["group"]])
+            for each in found
+        ]
+
+    def extend_chord(self, group: str, index: int) -> None:
+        self._insert([(group, _RECORD - 1 - index, b"")])
+
+    def forget_chord(self, group: str) -> None:
         self._run(lambda _, members: members.delete_many({"group": group}))
 
     def cleanup(self) -> int:
         if not self.expires:
             return 0
-        end = self._end()
+        end, chord_end = self._end(), self._end(self.chord_expires)
 
         def work(tasks: Any, members: Any) -> int:
             # A chord's members live as long as the newest of them.
             newest = members.aggregate(
                 [
-                    {"$group": {"_id": "$group", "newest": {"$max": "$stored"}}},
+                    {
+                        "$group": {
+                            "_id": "$group",
+                            "newest": {"$max": "$stored"},
+                            "first": {"$min": "$place"},
+                        }
+                    },
                     {"$match": {"newest": {"$lte": end}}},
                 ]
             )
             for chord in newest:
+                if chord["first"] < 0 and chord["newest"] > chord_end:
+                    continue
                 members.delete_many({"group": chord["_id"], "stored": {"$lte": end}})
             return int(tasks.delete_many({"date_done": {"$lte": end}}).deleted_count)
 
