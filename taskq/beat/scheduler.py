@@ -8,20 +8,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import tzinfo
 from typing import TYPE_CHECKING
 
-from taskq.beat.definitions import description_of, entry_of, revision_of, shape_of
-from taskq.beat.stores.base import IN_CODE, IN_STORE, Claim, Held, Record, ScheduleStore
-from taskq.beat.stores.registry import namespace_of
-from taskq.beat.ticks import Due, first_time, messages_of, next_time, tick_key, ticks_due
+from taskq.beat.claims import ClaimMaker, fail
+from taskq.beat.entries import Entries
+from taskq.beat.outbox import Outbox
+from taskq.beat.stores.base import Claim, Record, ScheduleStore
+from taskq.beat.ticks import first_time, next_time
 from taskq.beat.timetable import Slot, Timetable
-from taskq.exceptions import ImproperlyConfigured, OperationalError
-from taskq.message import unpack
+from taskq.exceptions import OperationalError
 from taskq.producer import time_zone
-from taskq.schedules import ScheduleEntry, crontab, schedule
+from taskq.schedules import ScheduleEntry, schedule
 from taskq.schedules.zones import machine_zone
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
-    from taskq.message import TaskMessage
 
 logger = logging.getLogger("taskq.beat")
 
@@ -62,21 +61,19 @@ class Scheduler:
         self.zone: tzinfo = time_zone(app.conf) or machine_zone()
         self.sent = 0
         self.lateness = 0.0
-        self._namespace = namespace_of(app)
-        self._code = dict(entries)
+        self.monotonic = monotonic
+        self._entries = Entries(app, entries, self.zone)
+        self._claims = ClaimMaker(app, self.zone, once=not store.sends)
+        self._outbox = (
+            None if store.sends else Outbox(store, app.broker, app.conf.beat_lease, monotonic)
+        )
         self._poll = poll
         self._clock = clock
-        self.monotonic = monotonic
         self._offset = 0.0
         self._polled = float("-inf")
         self._version: str | None = None
         self._stale = False
         self._now = float("-inf")
-        self._told: set[str] = set()
-        self._described: dict[str, bytes] = {}
-        self._revisions: dict[str, str] = {}
-        self._held: list[Held] = []
-        self._held_until = 0.0
 
     # Entries
 
@@ -90,87 +87,37 @@ class Scheduler:
         self._look()
         now = self.now()
         rows = self.store.load()
-        stored = {record.name: record for record in rows}
-        for name, entry in self._code.items():
-            self._described[name] = definition = description_of(entry)
-            self._revisions[name] = revision_of(definition)
-        fresh = [
-            self._to_write(entry, stored.get(name), now)
-            for name, entry in self._code.items()
-            if name not in stored or stored[name].revision != self._revisions[name]
-        ]
-        gone = [n for n, row in stored.items() if row.source == IN_CODE and n not in self._code]
-        if fresh or gone:
-            self.store.put(fresh)
-            self.store.remove(gone)
+        changes = self._entries.changes(rows, now)
+        if changes.fresh or changes.gone:
+            self.store.put(changes.fresh)
+            self.store.remove(changes.gone)
             self._look()
             rows = self.store.load()
-        self._described.clear()
         self._now = now
         self._fill(rows)
-        self._warn_of_unknown_tasks()
+        self._entries.warn_of_unknown_tasks(self.timetable.slots.values())
         self._restart_intervals(now)
 
-    def _to_write(self, entry: ScheduleEntry, stored: Record | None, now: float) -> Record:
-        """The row of an entry in code, of which the store has none or another one."""
-        definition = self._described[entry.name]
-        due: float | None
-        if stored is not None and stored.source == IN_STORE:
-            logger.warning("schedule entry %s of the store is replaced by the app's", entry.name)
-        if stored is not None and shape_of(stored.definition) == shape_of(definition):
-            due = stored.due  # what has been missed is not forgotten because an argument changed
-        else:
-            last = stored.last_due if stored is not None else None
-            due = first_time(entry.schedule, max(now, last or now), self.zone)
-        return Record(entry.name, definition, IN_CODE, self._revisions[entry.name], due=due)
-
     def _fill(self, rows: Sequence[Record]) -> None:
-        """Run all rows that this beat can run."""
-        slots = {}
-        for record in rows:
-            if record.enabled and (slot := self._slot(record)) is not None:
-                slots[record.name] = slot
-        self.timetable.fill(slots)
+        self.timetable.fill(self._entries.slots(rows, self.timetable.slots))
 
-    def _slot(self, record: Record) -> Slot | None:
-        known = self.timetable.slots.get(record.name)
-        if known is not None and known.revision == record.revision:
-            return Slot(known.entry, known.revision, record.due, known.source)
-        if record.source == IN_CODE:
-            entry = self._code.get(record.name)
-            if entry is None or not entry.enabled:
-                return None
-            if self._revisions[record.name] != record.revision:
-                self._tell_once(
-                    f"{record.name} {record.revision}",
-                    "schedule entry %s was changed by a beat that started later: this one leaves "
-                    "it alone; restart it with the same code",
-                    record.name,
-                )
-                return None
-            return Slot(entry, record.revision, record.due, IN_CODE)
+    def _follow(self) -> None:
+        """Look at the store, and do as it says if somebody has edited it."""
+        before = self._version
+        self._stale = self._look() or self._stale
+        if not self._stale:
+            return
         try:
-            entry = entry_of(record.name, record.definition)
-        except ImproperlyConfigured as exc:
-            self._tell_once(f"{record.name} {record.revision}", "%s; the others go on", exc)
-            return None
-        return Slot(entry, record.revision, record.due, IN_STORE)
-
-    def _tell_once(self, key: str, text: str, *values: object) -> None:
-        if key not in self._told:
-            self._told.add(key)
-            logger.error(text, *values)
-
-    def _warn_of_unknown_tasks(self) -> None:
-        for name, slot in self.timetable.slots.items():
-            entry = slot.entry
-            if entry.signature is None and entry.task not in self.app.tasks:
-                logger.warning(
-                    "schedule entry %s: there is no task %r here. It is sent all the same; if no "
-                    "worker has it either, it becomes a dead letter",
-                    name,
-                    entry.task,
-                )
+            if before is None or _birth(before) == _birth(self._version):
+                self._fill(self.store.load())
+            else:
+                if _birth(before) != _NOT_BORN:
+                    logger.error("the schedule store has lost its entries: the app's start afresh")
+                self.start()
+            self._stale = False
+        except OperationalError:
+            self._version = before  # it is followed at the next look
+            raise
 
     # Time
 
@@ -182,10 +129,10 @@ class Scheduler:
         """Look at the store: the time, and whether somebody has edited it."""
         before = self._clock()
         now, version = self.store.poll()
-        # The clock was read somewhere between the question and the answer.
-        self._offset = now - (before + self._clock()) / 2
-        if abs(self._offset) < 0.001:
-            self._offset = 0.0  # one clock, read twice
+        after = self._clock()
+        # The clock was read somewhere between the question and the answer.  If ours says the
+        # same, it may be the same clock, and half of the way would make it wrong.
+        self._offset = 0.0 if before <= now <= after else now - (before + after) / 2
         self._polled = self.monotonic()
         changed, self._version = version != self._version, version
         return changed
@@ -222,24 +169,6 @@ class Scheduler:
 
     # Ticks
 
-    def _follow(self) -> None:
-        """Look at the store, and do as it says if somebody has edited it."""
-        before = self._version
-        self._stale = self._look() or self._stale
-        if not self._stale:
-            return
-        try:
-            if before is None or _birth(before) == _birth(self._version):
-                self._fill(self.store.load())
-            else:
-                if _birth(before) != _NOT_BORN:
-                    logger.error("the schedule store has lost its entries: the app's start afresh")
-                self.start()
-            self._stale = False
-        except OperationalError:
-            self._version = before  # it is followed at the next look
-            raise
-
     def tick(self) -> float:
         """Send what is due.
 
@@ -251,16 +180,16 @@ class Scheduler:
         """
         if self.monotonic() - self._polled >= self._poll:
             self._follow()
-            if not self.store.sends:
-                self._deliver()
+            if self._outbox is not None:
+                self._outbox.deliver()
         now = self.now()
         if now < self._now - _SET_BACK:
             self._clock_was_set_back(self._now - now, now)
         self._now = now
         before = self.sent
         self._send_due(now)
-        if not self.store.sends and (self._held or self.sent != before):
-            self._deliver()
+        if self._outbox is not None and self.sent != before:
+            self._outbox.deliver()
         first = self.timetable.first()
         rest = self._polled + self._poll - self.monotonic()
         if first is not None:
@@ -285,62 +214,19 @@ class Scheduler:
     def _parts(self, slots: Sequence[Slot], now: float) -> Iterator[list[Claim]]:
         """What is to be claimed, in steps of a bounded number of messages."""
         part: list[Claim] = []
+        messages = 0
         for slot in slots:
-            if (claim := self._claim(slot, now)) is not None:
-                part.append(claim)
-            if sum(len(claim.messages) for claim in part) >= _MESSAGES:
+            claim = self._claims.claim(slot, now)
+            if claim is None:
+                self.timetable.discard(slot.entry.name)
+                continue
+            part.append(claim)
+            messages += len(claim.messages)
+            if messages >= _MESSAGES:
                 yield part
-                part = []
+                part, messages = [], 0
         if part:
             yield part
-
-    def _claim(self, slot: Slot, now: float) -> Claim | None:
-        entry, due = slot.entry, slot.due
-        assert due is not None
-        try:
-            found = ticks_due(
-                entry.schedule, due, now, self.zone, self._missed(entry), self._max_lateness(entry)
-            )
-        except Exception:
-            # A rule of the user's own: nothing says when it would run again.
-            logger.exception("schedule entry %s cannot say when it runs next: it rests", entry.name)
-            self.timetable.discard(entry.name)
-            return None
-        return self._claim_of(slot, due, found, now)
-
-    def _claim_of(self, slot: Slot, due: float, found: Due, now: float) -> Claim:
-        entry = slot.entry
-        claim = Claim(
-            *(entry.name, slot.revision, due, found.last, found.next_due),
-            missed=found.missed,
-            now=now,
-            lateness=max(0.0, now - found.last),
-        )
-        messages: list[TaskMessage] = []
-        for tick in found.ticks:
-            key = tick_key(self._namespace, entry.name, tick)
-            try:
-                made = messages_of(self.app, entry, key, tick, once=not self.store.sends)
-                self.app.producer.prepare(made)
-            except OperationalError:
-                raise
-            except Exception as exc:
-                claim.failures += 1
-                claim.error = f"{type(exc).__name__}: {exc}"
-                logger.error("schedule entry %s cannot be sent: %s", entry.name, claim.error)
-            else:
-                claim.runs += 1
-                messages += made
-        claim.messages = messages
-        return claim
-
-    def _missed(self, entry: ScheduleEntry) -> str:
-        return entry.missed or self.app.conf.beat_missed
-
-    def _max_lateness(self, entry: ScheduleEntry) -> float | None:
-        if entry.max_lateness is None and isinstance(entry.schedule, crontab):
-            return self.app.conf.beat_cron_starting_deadline
-        return entry.max_lateness
 
     def _carry_out(self, claims: Sequence[Claim]) -> bool:
         """Claim ticks and send them; False if some were another beat's, or not due yet."""
@@ -352,17 +238,13 @@ class Scheduler:
             if len(claims) > 1:
                 # One of them cannot be sent, and must not keep the others from it.
                 return min([self._carry_out([claim]) for claim in claims])
-            self._fail(claims[0], exc)
+            fail(claims[0], exc, claims[0].runs)
+            claims[0].runs, claims[0].messages = 0, ()
             won = self.store.claim(claims)
         for claim in claims:
             if claim.name in won:
                 self._won(claim)
         return self._read_again([claim.name for claim in claims if claim.name not in won])
-
-    def _fail(self, claim: Claim, exc: Exception) -> None:
-        claim.error = f"{type(exc).__name__}: {exc}"
-        logger.error("schedule entry %s cannot be sent: %s", claim.name, claim.error)
-        claim.failures, claim.runs, claim.messages = claim.failures + claim.runs, 0, ()
 
     def _won(self, claim: Claim) -> None:
         slot = self.timetable.slots[claim.name]
@@ -401,31 +283,6 @@ class Scheduler:
             else:
                 self.timetable.move(name, record.due)
         return False
-
-    def _deliver(self) -> None:
-        """Publish what waits in the outbox, ours or a dead beat's."""
-        while True:
-            if not self._held or self.monotonic() > self._held_until:
-                # Well before the lease ends and another beat takes it.
-                self._held_until = self.monotonic() + self.app.conf.beat_lease / 2
-                self._held = self.store.take(BATCH)
-            if not self._held:
-                return
-            self._publish(self._held)
-            self.store.sent(self._held)
-            self._held = []
-
-    def _publish(self, held: Sequence[Held]) -> None:
-        try:
-            self.app.broker.publish([unpack(one.packed) for one in held])
-        except OperationalError:
-            raise
-        except Exception as exc:
-            if len(held) > 1:
-                for one in held:
-                    self._publish([one])
-            else:
-                logger.error("a message of the schedule cannot be sent, and is dropped: %s", exc)
 
 
 def _birth(version: str | None) -> str:

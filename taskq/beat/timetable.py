@@ -16,13 +16,11 @@ class Slot(msgspec.Struct, eq=False, gc=False):
         entry: what it says.
         revision: of its definition.
         due: when it runs next, a Unix time in seconds; None if never again.
-        source: where it is defined, see `Record.source`.
     """
 
     entry: ScheduleEntry
     revision: str
     due: float | None
-    source: str
 
 
 class Timetable:

@@ -150,6 +150,8 @@ class Producer(MessageBuilder):
     def published(self, messages: Sequence[TaskMessage]) -> None:
         """What comes after publishing, for the same."""
         _announce(signals.after_task_publish, messages)
+        if self._conf.task_send_sent_event and self._events is not None:
+            self._events().sent(messages)
 
     def _declare(self, broker: Broker, messages: Sequence[TaskMessage]) -> None:
         """Make the queues of an exchange known before it is first published to."""

@@ -81,6 +81,11 @@ SNIPPETS = {
         reveal_type(add.apply_async((1,), countdown=5))  # AsyncResult[int]
         add.apply_async((1,), count_down=5)  # error
     """,
+    "periodic_keeps_the_task": """\
+        periodic = app.periodic(30.0, args=(1,))(add)
+        reveal_type(periodic.delay(1).get())  # int
+        app.periodic(30.0)(len)  # error
+    """,
     "adelay_is_the_same_for_asyncio": """\
         async def caller() -> None:
             reveal_type(await add.adelay(1))  # AsyncResult[int]
