@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from taskq.canvas.chord import CHORD_TASK
 from taskq.canvas.plan import link_ids, make_plan
 from taskq.canvas.steps import COMPOSITE
 from taskq.chord_records import keep_chords
+from taskq.encoded_steps import EncodedSteps
 from taskq.failure import ExceptionInfo
 from taskq.message import TaskMessage, step_id
 from taskq.producer import CallOptions, known_options
@@ -35,6 +36,7 @@ class FollowUps:
 
     def __init__(self, app: TaskQ) -> None:
         self._app = app
+        self._last_done: tuple[Any, Any] = (None, None)
 
     def of_success(self, request: Request, value: Any) -> list[TaskMessage]:
         """The messages of callbacks and of the chain's next step."""
@@ -44,7 +46,7 @@ class FollowUps:
         for number, document in enumerate(request.callbacks or ()):
             messages += self._step(request, f"callback-{number}", document, (value,))
         if request.chain:
-            *rest, following = request.chain
+            rest, following = _next_of(request.chain)
             messages += self._step(request, "chain", following, (value,), rest)
         if request.retry_message is not None:  # retry(throw=False), and then it returned
             messages.append(request.retry_message)
@@ -78,7 +80,7 @@ class FollowUps:
         step: str,
         document: Mapping[str, Any],
         args: tuple[Any, ...],
-        rest: list[Any] | None = None,
+        rest: Sequence[Any] | None = None,
     ) -> list[TaskMessage]:
         """The messages of one step: one, but for groups and chords.
 
@@ -117,7 +119,7 @@ class FollowUps:
         step: str,
         signature: Signature,
         args: tuple[Any, ...],
-        rest: list[Any] | None = None,
+        rest: Sequence[Any] | None = None,
     ) -> TaskMessage:
         all_args, kwargs, merged = signature.merge(args)
         options = known_options(merged)
@@ -132,17 +134,31 @@ class FollowUps:
         task = self._app.tasks.get(signature.task)
         return self._app.producer.build(signature.task, all_args, kwargs, options, task)
 
-    def part(self, request: Request, state: str, value: Any) -> ChordPart | None:
+    def part(
+        self, request: Request, state: str, value: Any, outcome: Outcome | None = None
+    ) -> ChordPart | None:
         """What a member contributes to its chord; None if it is no member of one that counts.
 
         Of a chain the last step is the member; one that ends before is counted in its place.
+
+        Args:
+            request: the member.
+            state: how it ended.
+            value: with what.
+            outcome: the same, if that is encoded already.
         """
         if request.is_eager or request.message is None:
             return None
-        return self.part_of(request.message, request.queue, state, value, request.chord)
+        return self.part_of(request.message, request.queue, state, value, request.chord, outcome)
 
     def part_of(
-        self, message: TaskMessage, queue: str, state: str, value: Any, body: Any = None
+        self,
+        message: TaskMessage,
+        queue: str,
+        state: str,
+        value: Any,
+        body: Any = None,
+        outcome: Outcome | None = None,
     ) -> ChordPart | None:
         """`part` of a message, by its headers.
 
@@ -152,6 +168,7 @@ class FollowUps:
             state: how it ended.
             value: with what.
             body: the body that came with it, where a sender of another kind puts it there.
+            outcome: how it ended, if that is encoded already.
         """
         place: Any = message.headers.get("chord_place")
         if place is None and isinstance(body, Mapping):
@@ -160,8 +177,18 @@ class FollowUps:
         if not is_place(place):
             return None
         header, index, size = place
-        outcome = self._app.result_codec.encode(message.id, state, value)
-        return ChordPart(header, index, size, outcome.payload, self.done(place, queue, body))
+        if outcome is None:
+            outcome = self._app.result_codec.encode(message.id, state, value)
+        by_value = isinstance(body, Mapping) and body.get("task") != CHORD_TASK
+        if by_value:
+            done = self.done(place, queue, body)
+        else:
+            # Members of one chord come one after the other, and it is the same for all of them.
+            key = (header, size, queue)
+            if self._last_done[0] != key:
+                self._last_done = (key, self.done(place, queue))
+            done = self._last_done[1]
+        return ChordPart(header, index, size, outcome.payload, done)
 
     def done(
         self,
@@ -186,7 +213,7 @@ class FollowUps:
             "once": once or f"{header}:chord",
             "ignore_result": True,
         }
-        if isinstance(body, Mapping) and body.get("task") != CHORD_TASK:
+        if isinstance(body, Mapping):
             options["chain"] = [dict(body)]
         task = self._app.tasks[CHORD_TASK]
         kwargs = {"overdue": True} if overdue else {}
@@ -252,6 +279,14 @@ class FollowUps:
         return messages
 
 
+def _next_of(steps: Any) -> tuple[Any, Any]:
+    """All but the next step, and the next step: the last one."""
+    if isinstance(steps, EncodedSteps):
+        return steps.split()
+    *rest, following = steps
+    return rest, following
+
+
 def check_steps(embed: dict[str, Any]) -> None:
     """Raise TypeError if what shall follow a task never can.
 
@@ -261,6 +296,8 @@ def check_steps(embed: dict[str, Any]) -> None:
         steps = embed.get(name)
         if steps is None:
             continue
+        if isinstance(steps, EncodedSteps):  # the others are looked at when they are the next
+            steps = [steps[0], steps[-1]]
         if type(steps) is not list or not (name == "errbacks" or all(map(_is_signature, steps))):
             raise TypeError(f"{name} must be a list of signatures")
 

@@ -52,7 +52,7 @@ def replacement(app: TaskQ, request: Request, signature: Signature) -> chain:
     if request.chord:
         last.set(chord=request.chord, group_index=request.group_index)
         last["options"]["group_id"] = request.group
-    for document in reversed(as_list(request.chain)):
+    for document in reversed(request.chain or ()):
         steps.append(Signature.from_dict(document, app).set(**nesting))
     whole = chain(app=app)
     whole["kwargs"]["tasks"] = steps

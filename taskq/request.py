@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from taskq.message import TaskMessage
@@ -200,7 +200,7 @@ class Request:
         return self.embed.get("errbacks")
 
     @property
-    def chain(self) -> list[Any] | None:
+    def chain(self) -> Sequence[Any] | None:
         """The steps that follow, the last one first."""
         return self.embed.get("chain")
 

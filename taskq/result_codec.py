@@ -30,6 +30,19 @@ class _Plain(msgspec.Struct, gc=False):
     task_id: str
 
 
+class _Related(msgspec.Struct, gc=False):
+    """The document of a task with a group or a parent; what is not set is left out."""
+
+    status: str
+    result: Any
+    traceback: None
+    children: Any
+    date_done: str
+    task_id: str
+    group_id: str | msgspec.UnsetType
+    parent_id: str | msgspec.UnsetType
+
+
 _encode_plain = msgspec.json.Encoder().encode
 
 
@@ -88,8 +101,8 @@ class ResultCodec:
         Raises:
             EncodeError: the value cannot be encoded.
         """
-        if state == states.SUCCESS and self._usual and not more and _stands_alone(headers):
-            payload = self._encode_usual(task_id, state, result)
+        if state == states.SUCCESS and self._usual and _USUAL.issuperset(more):
+            payload = self._encode_usual(task_id, state, result, headers, more.get("children", ()))
             if payload is not None:
                 return Outcome(task_id, state, payload)
         if isinstance(result, BaseException):
@@ -114,13 +127,29 @@ class ResultCodec:
             payload = compress_result(payload, self._compression)
         return Outcome(task_id, state, payload)
 
-    def _encode_usual(self, task_id: str, state: str, result: Any) -> bytes | None:
+    def _encode_usual(
+        self,
+        task_id: str,
+        state: str,
+        result: Any,
+        headers: Mapping[str, Any] | None,
+        children: Any,
+    ) -> bytes | None:
         """The document of a plain result; None if there is anything special about it."""
         if not all_plain((result,)):
             return None
         done = datetime.now(UTC).isoformat()
         try:
-            return _encode_plain(_Plain(state, result, None, (), done, task_id))
+            if not children and _stands_alone(headers):
+                return _encode_plain(_Plain(state, result, None, (), done, task_id))
+            assert headers is not None
+            group_id, parent_id = headers.get("group"), headers.get("parent_id")
+            document = _Related(
+                *(state, result, None, children, done, task_id),
+                group_id or msgspec.UNSET,
+                parent_id or msgspec.UNSET,
+            )
+            return _encode_plain(document)
         except (OverflowError, UnicodeError):
             return None  # huge numbers and lone surrogates, which the usual way knows about
 
@@ -156,6 +185,9 @@ class ResultCodec:
         payload = decompress_result(outcome.payload)
         document = self._serializers.decode(payload, self._content_type, "utf-8", self._accept)
         return dict(document)
+
+
+_USUAL = frozenset({"children"})
 
 
 def _stands_alone(headers: Mapping[str, Any] | None) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from taskq.encoded_steps import open_long
 from taskq.exceptions import InvalidTaskError
 from taskq.follow_ups import check_steps
 from taskq.message import TaskMessage
@@ -13,6 +14,7 @@ from taskq.serialization import decompress
 if TYPE_CHECKING:
     from taskq.app import TaskQ
 
+_JSON = "application/json"
 _SEQUENCES = (list, tuple)
 
 
@@ -28,6 +30,10 @@ class Opener:
         self._serializers = app.serializers
         self._accept = app.serializers.content_types(app.conf.accept_content)
         self._hostname = hostname
+        self._json = _JSON in self._accept and app.serializers.is_built_in("json")
+
+    def _decode_json(self, body: bytes) -> Any:
+        return self._serializers.decode(body, _JSON, "utf-8", self._accept)
 
     def open(self, message: TaskMessage, queue: str, deliveries: int) -> Request:
         """The request in a message.
@@ -45,9 +51,13 @@ class Opener:
         compression = message.headers.get("compression")
         if compression:
             body = decompress(body, compression)
-        content = self._serializers.decode(
-            body, message.content_type, message.content_encoding, self._accept
-        )
+        content = None
+        if self._json and message.content_type == _JSON:
+            content = open_long(body, self._decode_json)
+        if content is None:
+            content = self._serializers.decode(
+                body, message.content_type, message.content_encoding, self._accept
+            )
         try:
             args, kwargs, embed = content
             if type(kwargs) is not dict or type(args) not in _SEQUENCES:

@@ -248,7 +248,7 @@ class TaskRunner:
         if not self._recorder.ignores(task, request):
             report.outcome = self._recorder.encode(task, request, states.SUCCESS, value)
         if embed.get("chord"):
-            report.part = self._follow_ups.part(request, states.SUCCESS, value)
+            report.part = self._follow_ups.part(request, states.SUCCESS, value, report.outcome)
         if self._verbose:
             report.text = short_repr(value, task.resultrepr_maxsize)
         if signals.task_success.receivers:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from taskq.canvas.signature import as_list
 from taskq.canvas.stamping import gathered
 from taskq.context import running
+from taskq.encoded_steps import EncodedSteps
 from taskq.exceptions import ImproperlyConfigured
 from taskq.message import MAX_PRIORITY, TaskMessage, new_id, origin, to_isoformat, to_timestamp
 from taskq.producer.options import CallOptions, check_options
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from taskq.request import Request
     from taskq.routing import Router
     from taskq.serialization import SerializerRegistry
+    from taskq.serialization.registry import Encoded
     from taskq.settings import Settings
     from taskq.task import Task
 
@@ -107,10 +109,8 @@ class MessageBuilder:
         headers["eta"] = to_isoformat(due) if due is not None else None
         if (place := _chord_place(options)) is not None:
             headers["chord_place"] = place
-        encoded = self._serializers.encode(
-            (args, kwargs, _embed(options)),
-            options.get("serializer") or (task and task.serializer) or conf.task_serializer,
-        )
+        serializer = options.get("serializer") or (task and task.serializer) or conf.task_serializer
+        encoded = self._encode(args, kwargs, options, serializer)
         body = encoded.body
         compression = (
             options.get("compression") or (task and task.compression) or conf.task_compression
@@ -134,6 +134,24 @@ class MessageBuilder:
             due,
             _text("once", options.get("once")),
         )
+
+    def _encode(
+        self,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: CallOptions,
+        serializer: str,
+    ) -> Encoded:
+        embed = _embed(options)
+        steps = embed["chain"]
+        if isinstance(steps, EncodedSteps):
+            if serializer == "json" and self._serializers.is_built_in("json"):
+                embed["chain"] = None
+                encoded = self._serializers.encode((args, kwargs, embed), serializer)
+                if (body := steps.into(encoded.body)) is not None:
+                    return encoded._replace(body=body)
+            embed["chain"] = list(steps)
+        return self._serializers.encode((args, kwargs, embed), serializer)
 
     def _headers(
         self,

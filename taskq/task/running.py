@@ -199,7 +199,7 @@ class RunningTask(TaskAttributes):
             "group_id": found.group,
             "group_index": found.group_index,
             "chord": found.chord,
-            "chain": found.chain,
+            "chain": list(found.chain or ()),
             "link": found.callbacks,
             "link_error": found.errbacks,
             "time_limit": found.time_limit,

@@ -40,6 +40,9 @@ class SettleCall:
         self._envelopes = Envelopes()
         self._results: list[str] = []
         self._words: list[Word] = []
+        # Chords by the ids of their headers: their places among their own words.
+        self._chords: dict[str, int] = {}
+        self._chord_words: list[Word] = []
         self._room = False
         self.settlements: list[Settlement] = []
 
@@ -114,10 +117,14 @@ class SettleCall:
         if part is None or self._backend is None:
             self._words.append(0)
             return
-        keys = self._layout.queue(part.done.routing_key)
-        parts = self._envelopes.others.of(self._layout.parts(part.group))
-        self._words += 1, parts, part.size, part.index, part.payload
-        self._words += self._envelopes.words(part.done, keys, temporary=False)
+        known = self._chords.get(part.group)
+        if known is None:
+            keys = self._layout.queue(part.done.routing_key)
+            done = self._envelopes.words(part.done, keys, temporary=False)
+            known = self._chords[part.group] = len(self._chords) + 1
+            parts = self._envelopes.others.of(self._layout.parts(part.group))
+            self._chord_words += parts, part.size, *done
+        self._words += 1, known, part.index, part.payload
 
     def _give_back(self, s: Settlement) -> None:
         d, envelopes = s.delivery, self._envelopes
@@ -148,5 +155,7 @@ class SettleCall:
             *(len(self._sources), len(envelopes.streams), len(envelopes.sets), FREE),
             len(envelopes.others),
             *envelopes.channels,
+            len(self._chords),
+            *self._chord_words,
             *self._words,
         )

@@ -4,4 +4,5 @@
 -- ARGV[1]  milliseconds that they are kept; 0 for ever
 -- ARGV[2]  the member's place
 -- ARGV[3]  what it contributes
-return add_part(KEYS[1], ARGV[2], ARGV[3], ARGV[1])
+redis.call('HSETNX', KEYS[1], ARGV[2], ARGV[3])
+return keep_chord(KEYS[1], ARGV[1])

@@ -16,9 +16,8 @@ local function count_parts(key)
   return count
 end
 
--- Keeps what a member contributes; returns how many have.  ttl: milliseconds, '0' for ever.
-local function add_part(key, place, payload, ttl)
-  redis.call('HSETNX', key, place, payload)
+-- Keeps a chord for so many milliseconds at least, '0' for ever; returns how many have ended.
+local function keep_chord(key, ttl)
   if ttl ~= '0' and redis.call('PTTL', key) < ttl + 0 then
     redis.call('PEXPIRE', key, ttl)
   end

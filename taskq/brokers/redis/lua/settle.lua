@@ -19,6 +19,8 @@
 -- ARGV[9]  the consumer in whose hands messages wait again
 -- ARGV[10] how many other keys
 -- then     for each delayed set the channel on which its queue's workers are woken
+-- then     how many chords, and for each the key of its parts, its members, and a message as in
+--          enqueue, which is sent when all of them have ended
 -- then     the items: a letter, and what belongs to it
 --   s  source, id, state, payload                    done, with one result: most of them
 --   n  source, id                                    done, with nothing
@@ -30,8 +32,7 @@
 --   r  source, id, crashes' key, field, crashed, unused, channel            given back
 --   l  source, id, crashes' key, field, delayed set, seconds as ms, head, message   ... for later
 -- parts: number of results, (state, payload)..., number of messages, (as in enqueue)..., number of
---        chords it is a member of (0 or 1), (their parts' key, members, place, payload, and a
---        message as in enqueue)
+--        chords it is a member of (0 or 1), (the chord's number, place, payload)
 local group, me, ttl, once_ms, free = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[9]
 local sources, streams, sets = ARGV[6] + 0, ARGV[7] + 0, ARGV[8] + 0
 first_stream = 1 + 2 * sources
@@ -39,6 +40,8 @@ first_set = first_stream + streams
 first_other = first_set + sets
 local result = first_other + ARGV[10]
 local now = now_ms()
+local first_chord = 12 + sets
+local touched = {}
 local channels, added, deleted, failed = {}, {}, {}, {}
 
 for source = 1, sources do
@@ -114,12 +117,11 @@ local function parts(at, wanted)
   at = at + 1
   for _ = 1, count do
     if wanted then
-      local parts = KEYS[first_other + ARGV[at]]
-      if add_part(parts, ARGV[at + 2], ARGV[at + 3], ttl) >= ARGV[at + 1] + 0 then
-        enqueue(ARGV[at + 4], ARGV[at + 5], ARGV[at + 6], now, once_ms)
-      end
+      local chord = first_chord + 5 * (ARGV[at] - 1)
+      redis.call('HSETNX', KEYS[first_other + ARGV[chord]], ARGV[at + 1], ARGV[at + 2])
+      touched[chord] = true
     end
-    at = at + 7
+    at = at + 3
   end
   return at
 end
@@ -137,7 +139,7 @@ local function fail(item, problem)
   failed[#failed + 1] = problem
 end
 
-local item, at = -1, 11 + sets
+local item, at = -1, first_chord + 5 * ARGV[first_chord - 1]
 while at <= #ARGV do
   local kind = ARGV[at]
   if kind ~= 'h' then
@@ -207,6 +209,12 @@ while at <= #ARGV do
       added[delayed][member] = true
     end
     at = at + 9
+  end
+end
+-- Counted when all of these members are there; the members of a batch are mostly of one chord.
+for chord in pairs(touched) do
+  if keep_chord(KEYS[first_other + ARGV[chord]], ttl) >= ARGV[chord + 1] + 0 then
+    enqueue(ARGV[chord + 2], ARGV[chord + 3], ARGV[chord + 4], now, once_ms)
   end
 end
 for source, ids in pairs(deleted) do
