@@ -263,6 +263,42 @@ def _die(held: object) -> None:
     raise SystemExit
 
 
+def test_what_was_delivered_is_not_delivered_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat = world.beat(a=entry(10))
+    published: list[TaskMessage] = []
+    monkeypatch.setattr(world.app.broker, "publish", published.extend)
+    world.run(at("12:01:15"), beat)
+    assert len(published) == 4
+
+
+def test_what_cannot_be_delivered_for_long_is_left_to_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat = world.beat(a=entry(clocked(datetime.fromtimestamp(START + 1, UTC))))
+    monotonic = world.clock
+    assert beat._outbox is not None
+    monkeypatch.setattr(beat._outbox, "_monotonic", monotonic)
+    published: list[TaskMessage] = []
+
+    def away(messages: list[TaskMessage]) -> None:
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(world.app.broker, "publish", away)
+    world.time = START + 1
+    with pytest.raises(OperationalError):
+        beat.tick()
+    # The broker is there again, but the lease is about to end: another beat may have the message.
+    monkeypatch.setattr(world.app.broker, "publish", published.extend)
+    world.time += 6
+    beat.tick()
+    assert published == []
+    world.time += 5
+    beat.tick()
+    assert len(published) == 1
+
+
 # Missed ticks
 
 
@@ -490,6 +526,18 @@ def test_a_store_that_was_emptied_gets_the_entries_of_the_code_again(
     assert "has lost its entries" in caplog.text
 
 
+def test_a_store_that_was_emptied_and_is_away_gets_its_entries_later(world: World) -> None:
+    beat = world.beat(a=entry(10))
+    world.store.__init__(clock=world.clock)  # type: ignore[misc]
+    put = world.store.put
+    world.store.put = _away  # type: ignore[method-assign]
+    with pytest.raises(OperationalError):
+        beat.tick()
+    world.store.put = put  # type: ignore[method-assign]
+    world.run(at("12:00:45"), beat)
+    assert len(world.ticks()) == 1
+
+
 def test_an_edit_that_cannot_be_read_at_once_is_followed_later(world: World) -> None:
     beat = world.beat()
     definition = b'{"task":"note","schedule":{"every":10}}'
@@ -503,7 +551,7 @@ def test_an_edit_that_cannot_be_read_at_once_is_followed_later(world: World) -> 
     assert world.ticks() == ["12:00:40"]
 
 
-def _away() -> list[Record]:
+def _away(*args: object) -> Any:
     raise OperationalError("gone")
 
 

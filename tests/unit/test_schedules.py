@@ -129,6 +129,16 @@ def test_each_sunrise_of_a_year_comes_once() -> None:
     assert len(set(found)) == len(found) == 366  # the last is of the next year
 
 
+def test_of_two_sunrises_on_one_date_of_utc_both_come() -> None:
+    rule = solar("sunrise", 60, 60)
+    first = rule.next(datetime(2026, 4, 30, tzinfo=UTC))
+    assert first is not None
+    second = rule.next(first)
+    assert second is not None
+    assert first.date() == second.date()
+    assert second - first > timedelta(hours=23)
+
+
 def test_where_the_sun_does_not_set_it_sets_when_summer_is_over() -> None:
     following = solar("sunset", 69.65, 18.96).next(datetime(2026, 6, 1, tzinfo=UTC))
     assert following is not None
