@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+import time
 import traceback
 from typing import Any
 
@@ -94,7 +96,51 @@ def state(task_id: str) -> list[Any]:
 
 def broadcast(command: str, **options: Any) -> Any:
     """Ask workers; their replies."""
-    return app.control.broadcast(command, reply=True, timeout=5, **options)
+    return app.control.broadcast(
+        command,
+        reply=True,
+        timeout=10,
+        limit=len(options.get("destination") or ()) or None,
+        **options,
+    )
+
+
+def inspect(command: str, destination: list[str] | None = None, *args: Any) -> Any:
+    """Ask workers as `celery inspect` does; their replies, one in a document each."""
+    count = len(destination) if destination else 2
+    found = getattr(app.control.inspect(timeout=10, destination=destination, limit=count), command)(
+        *args
+    )
+    return [{name: value} for name, value in (found or {}).items()]
+
+
+_events: list[dict[str, Any]] = []
+
+
+def listen() -> None:
+    """Begin to note events."""
+
+    def receive() -> None:
+        with app.connection_for_read() as connection:
+            receiver = app.events.Receiver(connection, handlers={"*": _events.append})
+            receiver.capture(limit=None, timeout=None, wakeup=True)
+
+    threading.Thread(target=receive, daemon=True).start()
+    # The worker answers the receiver's call for a heartbeat.
+    deadline = time.monotonic() + PATIENCE
+    while not _events and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def heard(task_id: str, types: list[str]) -> list[dict[str, Any]]:
+    """The events of a task, of these types, when all are there."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        found = [e for e in _events if e.get("uuid") == task_id and e["type"] in types]
+        if {event["type"] for event in found} == {*types}:
+            return found
+        time.sleep(0.01)
+    raise AssertionError([event for event in _events if event.get("uuid") == task_id])
 
 
 def protocol_1(name: str, args: list[Any], kwargs: dict[str, Any], queue: str, **more: Any) -> None:

@@ -23,6 +23,7 @@ class CeleryProcess:
         folder: where its log goes, and where tasks write.
         name: of its log.
         settings: of Celery's app.
+        environ: more environment variables.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class CeleryProcess:
         folder: Path,
         name: str,
         settings: Mapping[str, Any],
+        **environ: str,
     ) -> None:
         self.name = name
         self._log = folder / f"{name}.log"
@@ -48,6 +50,7 @@ class CeleryProcess:
                     "PYTHONPATH": str(CHECKOUT),
                     "INTEROP_FOLDER": str(folder),
                     "INTEROP_SETTINGS": json.dumps(settings),
+                    **environ,
                 },
             )
 
