@@ -97,10 +97,8 @@ def test_a_task_that_runs_is_terminated(town: Town, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_celery_steers_a_worker(town: Town) -> None:
     celery = town.celery
-    assert (
-        "ok"
-        in by_name(celery.broadcast("pool_grow", arguments={"n": 1}, destination=[TASKQ]))[TASKQ]
-    )
+    one = {"arguments": {"n": 1}, "destination": [TASKQ]}
+    assert "ok" in by_name(celery.broadcast("pool_grow", **one))[TASKQ]
     pool = by_name(celery.inspect("stats", [TASKQ]))[TASKQ]["pool"]
     assert pool["max-concurrency"] == 3
     celery.broadcast("pool_shrink", **one)
