@@ -63,6 +63,8 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
         tag: what the broker knows it by; of no meaning to anybody else.
         deliveries: how many times it has been delivered, this one included.
         crashes: how many processes have died while running it.
+        identity: names the message among all, on a broker that may hand it to another worker
+            while this one still runs it; empty on one that leases by the clock.
     """
 
     message: TaskMessage
@@ -71,6 +73,7 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     tag: Any
     deliveries: int = 1
     crashes: int = 0
+    identity: str = ""
 
 
 class Settlement(msgspec.Struct, eq=False, gc=False):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from taskq.worker.job import Job, Verdict
     from taskq.worker.pool.base import Pool
     from taskq.worker.rates import RateLimits
+    from taskq.worker.runs import Runs
     from taskq.worker.settler import Settler
 
 logger = logging.getLogger("taskq.worker")
@@ -49,6 +50,7 @@ class Dispatcher:
         window: how many to hold.
 
     Attributes:
+        runs: keeps records of what runs, where others must know of it.
         failure: why the pool cannot go on, if it cannot.
         totals: how many of each task have ended here.
         events: is told what happens to tasks, while anybody wants to know.
@@ -71,6 +73,7 @@ class Dispatcher:
         self._early = 0
         self._aborted = False
         self._verbose = logger.isEnabledFor(logging.INFO)
+        self.runs: Runs | None = None
         self.failure = ""
         self.totals: Counter[str] = Counter()
         self.events: WorkerEvents | None = None
@@ -113,7 +116,16 @@ class Dispatcher:
             if away:
                 logger.warning("consuming again")
                 away = False
-            self.admit(deliveries)
+            self.admit(await self._sift(deliveries))
+
+    async def _sift(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Leave out what runs, or has run, elsewhere."""
+        if self.runs is None:
+            return deliveries
+        may_run, others = await self.runs.sift(deliveries, lambda d: self._twin(d) is not None)
+        for settlement in others:
+            self._settler.add(settlement)
+        return may_run
 
     def _room(self) -> int:
         if self._settler.overloaded:
@@ -167,6 +179,15 @@ class Dispatcher:
 
     def _rejoin(self, delivery: Delivery) -> bool:
         """A message that comes again while it is still at work here settles that work."""
+        job = self._twin(delivery)
+        if job is None:
+            return False
+        logger.warning("Task %s was delivered again while it is here", job.label)
+        job.delivery = delivery
+        return True
+
+    def _twin(self, delivery: Delivery) -> Job | None:
+        """The job of the same message, if there is one here."""
         message = delivery.message
         for job in self._jobs.values():
             mine = job.delivery
@@ -176,10 +197,8 @@ class Dispatcher:
                 and mine.queue == delivery.queue
                 and mine.message.headers.get("retries") == message.headers.get("retries")
             ):
-                logger.warning("Task %s was delivered again while it is here", job.label)
-                job.delivery = delivery
-                return True
-        return False
+                return job
+        return None
 
     # The pool
 
@@ -230,6 +249,8 @@ class Dispatcher:
     def _settle(self, job: Job, settlement: Settlement) -> None:
         # What is given back can be here again before the settler says that it is written.
         job.given_back = settlement.fate is Fate.REQUEUE
+        if job.noted and self.runs is not None:
+            self.runs.end(job, settlement)
         self._settler.add(settlement, job)
 
     def _end(self, job: Job, end: Settlement | Verdict) -> None:
@@ -327,6 +348,14 @@ class Dispatcher:
                 continue
             for delivery in lost:
                 self._lease_lost(delivery)
+            await self._note_runs()
+
+    async def _note_runs(self) -> None:
+        if self.runs is not None:
+            try:
+                await self.runs.note(self._pool.running())
+            except (OperationalError, BackendError) as exc:
+                logger.error("cannot note what runs here: %s", exc)
 
     def _lease_lost(self, delivery: Delivery) -> None:
         """Somebody else has it now, or has finished it: do not start it here."""

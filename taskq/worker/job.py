@@ -47,6 +47,7 @@ class Job(msgspec.Struct, eq=False, gc=False):
         warned: seconds into its run when it was last told of its soft limit; 0 is not yet.
         verdict: it has ended without a report, and is only to be told to whoever must know.
         given_back: it is over here; if its message comes again, that is another run.
+        noted: other workers know that it runs here.
     """
 
     ticket: int
@@ -61,6 +62,7 @@ class Job(msgspec.Struct, eq=False, gc=False):
     warned: float = 0.0
     verdict: Verdict | None = None
     given_back: bool = False
+    noted: bool = False
 
     @property
     def id(self) -> str:

@@ -34,6 +34,7 @@ from taskq.worker.pool.program import AppSource
 from taskq.worker.pools import make_pool, plan_pool, prepare_pool
 from taskq.worker.processors import processors
 from taskq.worker.rates import RateLimits
+from taskq.worker.runs import Runs
 from taskq.worker.settler import Settler
 from taskq.worker.window import Window
 
@@ -198,6 +199,7 @@ class Worker:
         admission = Admission(self.app, fates, *self._limits)
         rates = RateLimits(self.app)
         dispatcher = Dispatcher(consumer, admission, fates, pool, window)
+        dispatcher.runs = Runs(backend, self.hostname, lease)
         settler = Settler(broker, consumer, backend, dispatcher.settled)
         dispatcher.connect(settler)
         dispatcher.rates = rates

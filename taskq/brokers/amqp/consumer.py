@@ -35,7 +35,7 @@ from taskq.brokers.amqp.wire import (
 )
 from taskq.brokers.base import Consumer, Delivery, Fate, Settlement
 from taskq.exceptions import DecodeError, OperationalError
-from taskq.message import MAX_PRIORITY, TaskMessage, pack
+from taskq.message import MAX_PRIORITY, TaskMessage, new_id, pack
 from taskq.routing import Broadcast, Queue
 from taskq.stores.amqp.links import ChannelError, Inbox
 from taskq.stores.amqp.parcels import Arrival, Parcel
@@ -307,7 +307,12 @@ class AmqpConsumer(Consumer):
             _Tag(self._channel, arrival),
             deliveries(arrival),
             crashes(arrival),
+            self._identity(parcel, message, source),
         )
+
+    def _identity(self, parcel: Parcel, message: TaskMessage, source: str) -> str:
+        """What names this very message; its copies in the queues of a broadcast have others."""
+        return f"{source}/{parcel.message_id or message.id}/{message.headers.get('retries') or 0}"
 
     def _line_up(self, delivery: Delivery) -> None:
         self._ready[delivery.message.priority].append(delivery)
@@ -393,7 +398,10 @@ class AmqpConsumer(Consumer):
             CRASHES: delivery.crashes + s.crashed,
             DUE: repr(time.time() + s.delay) if s.delay else None,
         }
-        return again(delivery.tag.arrival.parcel, delivery.queue, marks)
+        copy = again(delivery.tag.arrival.parcel, delivery.queue, marks)
+        if not s.unused:
+            copy.message_id = new_id()  # this run is over: the next is another
+        return copy
 
     def _dead(self, s: Settlement) -> Parcel:
         arrival = s.delivery.tag.arrival

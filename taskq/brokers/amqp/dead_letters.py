@@ -75,6 +75,7 @@ class DeadLetters:
         def act(link: Link, arrival: Arrival, queue: str) -> None:
             copy = again(arrival.parcel, queue, {})
             copy.headers.pop(DEAD, None)
+            copy.message_id = new_id()  # it is to run, whatever came of it before
             self._broker.send([copy])
 
         return self._take(set(ids), act)

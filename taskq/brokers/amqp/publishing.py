@@ -47,7 +47,7 @@ def _identity(parcels: Sequence[Parcel]) -> tuple[str, ...]:
     ends = parcels[0], parcels[-1]
     return (
         str(len(parcels)),
-        *(f"{p.message_id}/{p.headers.get('retries')}/{p.routing_key}" for p in ends),
+        *(f"{p.correlation_id}/{p.headers.get('retries')}/{p.routing_key}" for p in ends),
     )
 
 

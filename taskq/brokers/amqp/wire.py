@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from taskq.exceptions import DecodeError
-from taskq.message import MAX_PRIORITY, TaskMessage, to_timestamp
+from taskq.message import MAX_PRIORITY, TaskMessage, new_id, to_timestamp
 from taskq.protocol_one import to_protocol_two
 from taskq.stores.amqp.parcels import Arrival, Parcel
 
@@ -56,7 +56,7 @@ def to_parcel(message: TaskMessage, delivery_mode: int) -> Parcel:
         message.priority,
         known,
         message.reply_to,
-        known,
+        new_id(),
         delivery_mode,
     )
 
