@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tests.servers.base import HOST, Server, find_binary, free_ports, private_folder
+from tests.servers.base import HOST, Server, ServerError, find_binary, free_ports, private_folder
 from tests.servers.guarded import Guarded
 from tests.servers.rabbitmq_address import RabbitMQAddress
 from tests.servers.shared import shared
@@ -26,6 +28,7 @@ class RabbitMQServer(Server):
         management_port: for the HTTP API.
         config: lines of ``rabbitmq.conf``, for example ``{"consumer_timeout": "5000"}``.
         plugins: names of plugins to enable besides ``rabbitmq_management``.
+        advanced: what only ``advanced.config`` can say, as Erlang's terms.
     """
 
     name = "rabbitmq-server"
@@ -40,6 +43,7 @@ class RabbitMQServer(Server):
         *,
         config: Mapping[str, str] | None = None,
         plugins: Sequence[str] = (),
+        advanced: str = "",
     ) -> None:
         super().__init__(directory, port)
         self.dist_port = dist_port
@@ -52,6 +56,7 @@ class RabbitMQServer(Server):
             **(config or {}),
         }
         self.plugins = ["rabbitmq_management", *plugins]
+        self.advanced = advanced
         self._epmd: Guarded | None = None
 
     @property
@@ -98,6 +103,8 @@ class RabbitMQServer(Server):
         lines = [f"{key} = {value}\n" for key, value in self.config.items()]
         (self.directory / "rabbitmq.conf").write_text("".join(lines))
         (self.directory / "enabled_plugins").write_text(f"[{','.join(self.plugins)}].\n")
+        if self.advanced:
+            (self.directory / "advanced.config").write_text(self.advanced)
         self._start_epmd()
         super().start()
 
@@ -108,6 +115,15 @@ class RabbitMQServer(Server):
                 return connection.recv(1) == b"\x01"  # a method frame: Connection.Start
         except OSError:
             return False
+
+    def control(self, *arguments: str) -> None:
+        """Run ``rabbitmqctl`` with these arguments."""
+        command = [str(Path(rabbitmq_binary()).with_name("rabbitmqctl")), *arguments]
+        environment = {**os.environ, **self.environment()}
+        environment.pop("RUNNING_UNDER_SYSTEMD")
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        if done.returncode:
+            raise ServerError(f"{' '.join(arguments)}: {done.stdout}{done.stderr}")
 
     def close(self) -> None:
         """Kill the node and its port mapper."""
@@ -125,7 +141,7 @@ class RabbitMQServer(Server):
 
 @contextlib.contextmanager
 def rabbitmq_server(
-    *, config: Mapping[str, str] | None = None, plugins: Sequence[str] = ()
+    *, config: Mapping[str, str] | None = None, plugins: Sequence[str] = (), advanced: str = ""
 ) -> Iterator[RabbitMQServer]:
     """A running RabbitMQ until the end of the block; see ``RabbitMQServer`` for the arguments.
 
@@ -137,7 +153,10 @@ def rabbitmq_server(
     """
     rabbitmq_binary()
     with private_folder("rabbitmq") as directory:
-        server = RabbitMQServer(directory, *free_ports(4), config=config, plugins=plugins)
+        ports = free_ports(4)
+        server = RabbitMQServer(
+            directory, *ports, config=config, plugins=plugins, advanced=advanced
+        )
         try:
             server.start()
             yield server

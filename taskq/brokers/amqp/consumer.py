@@ -97,6 +97,7 @@ class AmqpConsumer(Consumer):
         """How many deliveries of each the worker has, or wait here for their time."""
         self._prefetch: dict[str, list[int]] = {}
         """What each of our consumers of each may have open."""
+        self._receiving = 0
         self._orders = StandingOrders(broker, self._rouse)
         self._asking = asyncio.Lock()
         self._add_names()
@@ -234,6 +235,13 @@ class AmqpConsumer(Consumer):
     # Receiving
 
     async def receive(self, limit: int) -> list[Delivery]:
+        self._receiving += 1
+        try:
+            return await self._receive(limit)
+        finally:
+            self._receiving -= 1
+
+    async def _receive(self, limit: int) -> list[Delivery]:
         while True:
             inbox = await self._connect()
             inbox.news.clear()  # first, so that whatever changes from here on is seen
@@ -371,7 +379,18 @@ class AmqpConsumer(Consumer):
         if copies:
             await self._send(copies, due)
         self._acknowledge(done)
-        self._give_back(back)
+        if back:
+            await self._stop_sending()
+            self._give_back(back)
+
+    async def _stop_sending(self) -> None:
+        """Unless somebody waits for more: what is given back would come right back here."""
+        inbox = self._inbox
+        if self._receiving or inbox is None or inbox.lost is not None:
+            return
+        async with self._asking:
+            for name in self._prefetch:
+                await self._leave(inbox, name)
 
     def _ours(self, batch: Sequence[Settlement]) -> Iterator[Settlement]:
         """Those that count: acknowledged before, or the first to end what is ours still.

@@ -112,6 +112,11 @@ class Address:
     interop: bool = False
     delivery_mode: int = 2
 
+    @property
+    def answer_timeout(self) -> float:
+        """Seconds after which a broker that does not answer is taken to be gone."""
+        return 2.5 * self.connect_timeout
+
 
 def address(url: str, conf: Settings) -> Address:
     """Read a URL and the settings that go with it.

@@ -261,7 +261,11 @@ class PikaLink(Link):
                 end = time.monotonic() + min(1.0, self.address.connect_timeout)
                 while not connection.is_closed and time.monotonic() < end:
                     self._turn(loop, 0.1)
-        except _LOST:
+            if not connection.is_closed:
+                # pika has no other way to close a connection whose other end is silent.
+                connection._transport.abort()
+                self._turn(loop, 0.1)
+        except (*_LOST, AttributeError):
             pass
         try:
             loop.deactivate_poller()
@@ -317,7 +321,7 @@ class PikaLink(Link):
         """Ask the broker something, and wait for its answer."""
         answers: list[Any] = []
         self._do(lambda: call(self._channel, answers.append))
-        self._wait(lambda: bool(answers), self.address.confirm_timeout)
+        self._wait(lambda: bool(answers), self.address.answer_timeout)
         return answers[0]
 
     def _do(self, call: Callable[[], object]) -> None:
@@ -463,7 +467,7 @@ class PikaInbox(Inbox):
                 raise OperationalError(f"the connection to RabbitMQ was lost: {_said(exc)}") from (
                     exc
                 )
-            async with asyncio.timeout(max(self.address.connect_timeout, 10.0)):
+            async with asyncio.timeout(self.address.answer_timeout):
                 return await future
         except TimeoutError as exc:
             raise OperationalError("RabbitMQ does not answer") from exc

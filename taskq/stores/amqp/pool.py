@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from taskq.exceptions import OperationalError
 from taskq.stores.amqp.links import Link
 
 
@@ -37,6 +38,10 @@ class Links:
             if not link.alive:
                 link.open()
             yield link
+        except OperationalError:
+            if not link.alive:
+                self.close()  # the others are no better, and would only take time to say so
+            raise
         finally:
             self._put(link)
 

@@ -46,23 +46,25 @@ _LOST = (OSError, AMQPError, AttributeError, EOFError, StopIteration)
 class _Connection(amqp.Connection):  # type: ignore[misc]  # py-amqp has no types
     """Reads without changing the socket's mode, which a writer relies on."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, answer_timeout: float, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._answer_timeout = answer_timeout
         self._rest = b""
         self._frames: list[tuple[int, int, bytes]] = []
 
     def blocking_read(self, timeout: float | None = None) -> Any:
         if not self._frames:
-            self._read(timeout)
+            # py-amqp waits for ever for an answer; a half-open connection never has one.
+            self._read(self._answer_timeout if timeout is None else timeout)
         return self.on_inbound_frame(self._frames.pop())
 
-    def _read(self, timeout: float | None) -> None:
+    def _read(self, timeout: float) -> None:
         while True:
             self._split(self._receive(timeout))
             if self._frames:
                 return
 
-    def _receive(self, timeout: float | None) -> bytes:
+    def _receive(self, timeout: float) -> bytes:
         sock = self.sock
         if sock is None:
             raise ConnectionResetError("the connection is closed")
@@ -75,8 +77,8 @@ class _Connection(amqp.Connection):  # type: ignore[misc]  # py-amqp has no type
             except BlockingIOError:
                 poll = select.poll()
                 poll.register(sock, select.POLLIN)
-                if timeout == 0 or not poll.poll(None if timeout is None else timeout * 1000):
-                    raise TimeoutError from None
+                if timeout == 0 or not poll.poll(timeout * 1000):
+                    raise TimeoutError("RabbitMQ does not answer") from None
                 continue
             if not data:
                 raise ConnectionResetError("RabbitMQ closed the connection")
@@ -149,6 +151,7 @@ def _connection(address: Address, node: Node, heartbeat: int) -> _Connection:
         tls = _tls_options(address.tls, node)
     return _Connection(
         f"{node.host}:{node.port}",
+        answer_timeout=address.answer_timeout,
         userid=node.user,
         password=node.password,
         login_method=address.login_method,

@@ -1,0 +1,269 @@
+"""A RabbitMQ that goes away, falls silent or refuses, and workers of it that die."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from taskq.exceptions import OperationalError, QueueNotFound
+from taskq.routing import Queue
+from tests.faults.conftest import MakeStage
+from tests.faults.proxy import Proxy, proxy
+from tests.faults.stage import Stage
+from tests.servers import RabbitMQServer, RedisServer, VirtualHost, rabbitmq_server
+
+pytestmark = pytest.mark.rabbitmq
+
+
+@pytest.fixture
+def broker_url(rabbitmq: VirtualHost) -> str:
+    return rabbitmq.url
+
+
+@pytest.fixture
+def stage(make_stage: MakeStage, redis: RedisServer) -> Stage:
+    return make_stage(broker_lease=2, result_backend=redis.url)
+
+
+class TestDeaths:
+    def test_of_a_child(self, stage: Stage) -> None:
+        worker = stage.worker(concurrency=2)
+        results = [stage.send("die", "once", 1), *stage.send_notes(range(20))]
+        stage.assert_all_done(results)
+        assert stage.journal.count("start", "once") == 2
+        assert set(stage.outcomes(results).values()) == {"SUCCESS"}
+        assert worker.terminate() == 0
+
+    def test_again_and_again(self, stage: Stage) -> None:
+        worker = stage.worker(concurrency=1)
+        poison, note = stage.send("die", "always", 100), stage.send("note", "after")
+        stage.assert_all_done([poison, note], dead=1)
+        assert stage.journal.count("start", "always") == 3
+        (letter,) = stage.dead_letters()
+        assert "crash 3 of 3" in letter.reason
+        assert letter.crashes == 3
+        assert worker.terminate() == 0
+
+    def test_of_a_worker(self, stage: Stage) -> None:
+        first = stage.worker(concurrency=1)
+        results = [stage.send("hold", key, "open") for key in range(4)]
+        stage.wait(lambda: stage.journal.count("start") == 1, "a task running")
+        second = stage.worker(concurrency=1)
+        first.kill()
+        stage.wait(lambda: stage.journal.count("start") == 2, "another worker to have it")
+        stage.gates.open("open")
+        stage.assert_all_done(results)
+        assert stage.journal.count("start") == 5
+        assert second.terminate() == 0
+
+    def test_of_every_worker_that_takes_it(self, make_stage: MakeStage, redis: RedisServer) -> None:
+        """A classic queue does not count: copies of the message do."""
+        stage = make_stage(broker_lease=2, result_backend=redis.url, task_max_deliveries=3)
+        result = stage.send("hold", "poison", "never")
+        for count in range(1, 4):
+            worker = stage.worker(concurrency=1)
+            stage.wait(lambda count=count: stage.journal.count("start") == count, "it to run")
+            worker.kill()
+        worker = stage.worker(concurrency=1)
+        stage.assert_all_done([result], dead=1)
+        assert stage.journal.count("start") == 3
+        assert "delivered 4 times" in stage.dead_letters()[0].reason
+        assert worker.terminate() == 0
+
+
+def test_a_warm_stop_gives_back_at_once(stage: Stage) -> None:
+    first = stage.worker(concurrency=1)
+    results = [stage.send("hold", key, "open") for key in range(4)]
+    stage.wait(lambda: stage.journal.count("start") == 1, "a task running")
+    first.signal(signal.SIGTERM)
+    first.wait_log("warm shutdown")
+    second = stage.worker(concurrency=3)
+    stage.wait(lambda: stage.journal.count("start") == 4, "the others to run elsewhere")
+    stage.gates.open("open")
+    assert first.end() == 0
+    stage.assert_all_done(results)
+    assert stage.journal.count("start") == stage.journal.count("end") == 4
+    assert second.terminate() == 0
+
+
+def test_revoked_while_nobody_works(stage: Stage) -> None:
+    results = stage.send_notes(range(3))
+    results[1].revoke()
+    worker = stage.worker()
+    stage.assert_all_done(results)
+    assert sorted(entry.key for entry in stage.journal.read("run")) == ["0", "2"]
+    assert worker.terminate() == 0
+
+
+def test_delayed_messages_outlive_all_workers(stage: Stage) -> None:
+    due = time.time() + 2.5
+    result = stage.send("clock", "late", countdown=2.5)
+    first = stage.worker()
+    first.kill()
+    second = stage.worker()
+    assert result.get(timeout=20) >= due
+    assert second.terminate() == 0
+
+
+class TestRestart:
+    @pytest.fixture
+    def server(self) -> Iterator[RabbitMQServer]:
+        with rabbitmq_server() as server:
+            yield server
+
+    @pytest.fixture
+    def broker_url(self, server: RabbitMQServer) -> str:
+        return server.url
+
+    def test_while_tasks_run_and_then_while_idle(
+        self, stage: Stage, server: RabbitMQServer
+    ) -> None:
+        worker = stage.worker(concurrency=2)
+        results = [stage.send("hold", key, "open") for key in range(6)]
+        stage.wait(lambda: stage.journal.count("start") == 2, "two tasks running")
+        server.stop()
+        worker.wait_log("cannot consume")
+        with pytest.raises(OperationalError, match="RabbitMQ"):
+            stage.send("note", "refused", retry=False)
+        stage.gates.open("open")
+        stage.wait(lambda: stage.journal.count("end") == 2, "the tasks to go on")
+        server.start()
+        results.append(stage.send("note", "after"))
+        stage.assert_all_done(results)
+        worker.wait_log("consuming again")
+        assert set(stage.outcomes(results).values()) == {"SUCCESS"}
+        # What had succeeded is delivered again, and recognised.
+        assert stage.journal.count("start") == stage.journal.count("end") == 6
+        assert worker.log().count("cannot consume") == 1
+        assert "Traceback" not in worker.log()
+        server.kill()
+        worker.wait(lambda: worker.log().count("cannot consume") == 2, "it to notice")
+        server.start()
+        assert stage.send("note", "last").get(timeout=30) == "last"
+        assert worker.terminate() == 0
+
+
+class TestSilence:
+    @pytest.fixture
+    def network(self, rabbitmq: VirtualHost) -> Iterator[Proxy]:
+        with proxy(rabbitmq.server.port) as made:
+            yield made
+
+    def through(self, network: Proxy, rabbitmq: VirtualHost) -> str:
+        return rabbitmq.url.replace(f":{rabbitmq.server.port}/", f":{network.port}/")
+
+    @pytest.mark.parametrize("driver", ["amqp", "pika"])
+    def test_of_the_network(
+        self, stage: Stage, rabbitmq: VirtualHost, network: Proxy, driver: str
+    ) -> None:
+        url = self.through(network, rabbitmq).replace("amqp:", f"{driver}:")
+        settings = {"broker_url": url, "broker_heartbeat": 1, "broker_connection_timeout": 0.5}
+        worker = stage.worker(concurrency=1, settings=settings)
+        held = stage.send("hold", "held")
+        stage.wait_journal("start", "held")
+        network.stall()
+        worker.wait_log("cannot consume")
+        network.heal()
+        result = stage.send("note", "after")
+        stage.gates.open("held")
+        stage.assert_all_done([held, result])
+        assert stage.journal.count("start", "held") == 1
+        assert worker.terminate() == 0
+
+    @pytest.mark.parametrize("driver", ["amqp", "pika"])
+    def test_to_a_publisher(
+        self, make_stage: MakeStage, rabbitmq: VirtualHost, network: Proxy, driver: str
+    ) -> None:
+        url = self.through(network, rabbitmq).replace("amqp:", f"{driver}:")
+        stage = make_stage(broker_url=f"{url}?confirm_timeout=0.5", result_backend="disabled://")
+        stage.send("note", "before")
+        network.stall()
+        begun = time.monotonic()
+        with pytest.raises(OperationalError):
+            stage.send("note", "unsure", retry=False)
+        assert time.monotonic() - begun < 10
+        network.heal()
+        stage.send("note", "after")
+        assert stage.depth().ready >= 2
+
+
+@pytest.mark.parametrize("driver", ["amqp", "pika"])
+class TestRefusals:
+    @pytest.fixture
+    def broker_url(self, rabbitmq: VirtualHost, driver: str) -> str:
+        return rabbitmq.url.replace("amqp:", f"{driver}:")
+
+    def test_a_full_queue(self, stage: Stage) -> None:
+        full = Queue("full", max_length=2)
+        stage.app.broker.declare([full])
+        stage.app.router.queues["full"] = full
+        for _ in range(2):
+            stage.send("note", "fits", queue="full")
+        with pytest.raises(OperationalError, match=r"refused a message to 'full'.*make room"):
+            stage.send("note", "does not", queue="full", retry=False)
+        assert stage.app.broker.depth("full").ready == 2
+
+    def test_no_route(self, stage: Stage) -> None:
+        with pytest.raises(QueueNotFound, match=r"'amq\.direct'.*'nowhere'"):
+            stage.send("note", "lost", exchange="amq.direct", routing_key="nowhere")
+        with pytest.raises(QueueNotFound, match="no such exchange"):
+            stage.send("note", "lost", exchange="not there", routing_key="nowhere")
+        assert stage.send("note", "kept").id
+
+    def test_what_is_sent_again_after_a_refusal_is_sent_once(self, stage: Stage) -> None:
+        """Those of a batch that were confirmed are not published a second time."""
+        full = Queue("full", max_length=1)
+        stage.app.broker.declare([full])
+        stage.app.router.queues["full"] = full
+        sent = [stage.app.tasks["note"].s(n).set(queue="full" if n > 2 else None) for n in range(5)]
+        with pytest.raises(OperationalError, match="refused"):
+            stage.app.send_many(sent)
+        assert stage.depth().ready == 3
+
+
+@pytest.mark.slow
+class TestConsumerTimeout:
+    """RabbitMQ takes away what was not acknowledged for too long, and gives it to others."""
+
+    @pytest.fixture
+    def broker_url(self) -> Iterator[str]:
+        # It looks once a minute, unless it is told otherwise.
+        often = "[{rabbit, [{channel_tick_interval, 1000}]}]."
+        with rabbitmq_server(config={"consumer_timeout": "4000"}, advanced=often) as server:
+            yield server.url
+
+    def test_a_task_that_is_longer_runs_once(self, stage: Stage, tmp_path: Path) -> None:
+        first = stage.worker(concurrency=1)
+        held = stage.send("hold", "long")
+        stage.wait_journal("start", "long")
+        second = stage.worker(concurrency=1)
+        first.wait_log("cannot consume", timeout=60)
+        stage.wait(
+            lambda: "and waits" in second.log() or "delivered again while" in first.log(),
+            "it to be delivered again",
+        )
+        stage.gates.open("long")
+        stage.assert_all_done([held])
+        assert stage.journal.count("start", "long") == 1
+        assert [first.terminate(), second.terminate()] == [0, 0]
+
+
+@pytest.mark.slow
+def test_a_memory_alarm(make_stage: MakeStage) -> None:
+    """Publishers wait for a bounded time, and are told why."""
+    with rabbitmq_server() as server:
+        for driver in ("amqp", "pika"):
+            url = server.url.replace("amqp:", f"{driver}:") + "?confirm_timeout=1.5"
+            stage = make_stage(broker_url=url, result_backend="disabled://")
+            stage.send("note", "before")
+            server.control("set_vm_memory_high_watermark", "0.000001")
+            begun = time.monotonic()
+            with pytest.raises(OperationalError, match="blocked"):
+                stage.send("note", "refused", retry=False)
+            assert time.monotonic() - begun < 10
+            server.control("set_vm_memory_high_watermark", "0.4")
+            stage.wait(lambda stage=stage: stage.send("note", "after").id, "it to be unblocked")
