@@ -60,6 +60,7 @@ class Place:
 
     def __init__(self, kind: StoreKind, request: pytest.FixtureRequest) -> None:
         self._url = kind.store(request)
+        self._opened: list[ScheduleStore] = []
         self.app = self._app(kind.broker or self._url)
         self.store = self.another()
 
@@ -70,22 +71,20 @@ class Place:
 
     def another(self, main: str = "proj") -> ScheduleStore:
         """The same store as another beat sees it, or a beat of another app."""
-        if self._url == "memory":
-            if not hasattr(self, "store"):
-                return open_store(self.app, "memory")
-            return self.store
         named, self.app.main = self.app.main, main
         try:
-            return open_store(self.app, self._url)
+            self._opened.append(open_store(self.app, self._url))
         finally:
             self.app.main = named
+        return self._opened[-1]
 
     def queued(self, queue: str = "default") -> list[str]:
         """The ids of what waits in a queue of the broker."""
         return [message.id for message in self.app.broker.browse(queue, 1000)]
 
     def close(self) -> None:
-        self.store.close()
+        for store in self._opened:
+            store.close()
         self.app.close()
 
 

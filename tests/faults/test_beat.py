@@ -14,7 +14,7 @@ import pytest
 from taskq.beat.stores import Claim, Record
 from taskq.beat.stores.base import IN_STORE
 from tests.faults.beats import PATIENCE, Beats
-from tests.servers import RedisServer
+from tests.servers import RabbitMQServer, RedisServer
 from tests.waiting import wait_until
 
 MakeBeats = Callable[..., Beats]
@@ -141,6 +141,32 @@ def test_what_a_killed_beat_has_claimed_and_not_sent_is_sent_by_another(
     beats.store.put([record])
     assert beats.store.claim([Claim("lost", "r", 1.0, 1.0, None, [lost], runs=1)]) == {"lost"}
     wait_until(lambda: any(m.id == "lost" for m in beats.sent()), PATIENCE, "the lost message")
+
+
+@pytest.mark.rabbitmq
+def test_on_rabbitmq_a_store_beside_it_decides(tmp_path: Path, rabbitmq: RabbitMQServer) -> None:
+    beats = Beats(
+        tmp_path,
+        f"sqlite:///{tmp_path}/beat.db",
+        broker_url=rabbitmq.url,
+        task_default_queue="beats-of-test",
+        beat_schedule={"a": {"task": "note", "schedule": 0.2, "missed": "all"}},
+    )
+    try:
+        one, other = beats.start().wait_ready(), beats.start().wait_ready()
+        wait_until(lambda: beats.record("a").runs > 5, PATIENCE, "ticks")
+        one.terminate()
+        before = beats.record("a").runs
+        wait_until(lambda: beats.record("a").runs > before + 5, PATIENCE, "ticks of the other")
+        other.terminate()
+        # What was claimed last may not be published yet: one more beat does it.
+        beats.start().wait_ready().terminate()
+        runs = beats.record("a").runs
+        wait_until(
+            lambda: beats.app.broker.depth("beats-of-test").ready == runs, PATIENCE, "all ticks"
+        )
+    finally:
+        beats.close()
 
 
 # Live edits
