@@ -124,6 +124,7 @@ class FollowUps:
         all_args, kwargs, merged = signature.merge(args)
         options = known_options(merged)
         options.setdefault("task_id", step_id(request.id or "", step))
+        options.setdefault("reply_to", request.reply_to)  # of whoever has sent the first step
         options["root_id"] = request.root_id
         options["parent_id"] = request.id
         options["once"] = f"{request.run_key}:{step}"

@@ -93,6 +93,7 @@ def retry_message(
         "root_id": request.root_id,
         "parent_id": request.parent_id,
         "once": f"{request.run_key}:retry",
+        "reply_to": old.reply_to,
     }
     message = producer.build(task.name, args, kwargs, following, task)
     if not changed:
@@ -101,5 +102,4 @@ def retry_message(
         if "compression" in old.headers:
             message.headers["compression"] = old.headers["compression"]
     message.headers.update((k, v) for k, v in old.headers.items() if k not in _RENEWED)
-    message.reply_to = old.reply_to
     return message

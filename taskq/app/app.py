@@ -272,7 +272,11 @@ class TaskQ(Sender, Periodic):
 
     def store_state(self, task_id: str, state: str, meta: Any) -> None:
         """Store a state of a task's own; see `Task.update_state`."""
-        self.backend.store([self.result_codec.encode(task_id, state, meta)])
+        outcome = self.result_codec.encode(task_id, state, meta)
+        request = context.running.get()
+        if request is not None and request.id == task_id:
+            outcome.reply_to = request.reply_to
+        self.backend.store([outcome])
 
     def use(self, broker: Broker, backend: Backend) -> None:
         """Talk to these, in place of those that the settings name."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from taskq import context
 from taskq.app.tasks import TaskMaker
+from taskq.backends.registry import sends_results
 from taskq.canvas import Signature
 from taskq.canvas.plan import make_plan
 from taskq.chord_records import record_of
@@ -68,6 +69,7 @@ class Sender(TaskMaker):
     @cached_property
     def producer(self) -> Producer:
         """Builds and publishes messages."""
+        replies = (lambda: self.backend) if sends_results(self.conf) else None
         return Producer(
             self.conf,
             self.serializers,
@@ -75,6 +77,7 @@ class Sender(TaskMaker):
             lambda: self.broker,
             lambda: self.events.dispatcher,
             self.middleware,
+            replies,
         )
 
     def add_middleware(self, middleware: Middleware) -> None:

@@ -28,11 +28,13 @@ class Outcome(msgspec.Struct, array_like=True, gc=False):
         task_id: whose it is.
         state: one of `taskq.states`, or the task's own.
         payload: the encoded result document.
+        reply_to: where it is sent, by a store that is `Backend.addressed`.
     """
 
     task_id: str
     state: str
     payload: bytes
+    reply_to: str | None = None
 
 
 class ChordPart(msgspec.Struct, array_like=True, gc=False):
@@ -82,8 +84,30 @@ class Backend(ABC):
         expires: seconds that an outcome is kept; 0 keeps it for ever.
     """
 
+    addressed = False
+    """Outcomes are sent to an address, `Outcome.reply_to`, in place of being kept for all."""
+
     def __init__(self, expires: float = 86400.0) -> None:
         self.expires = expires
+
+    @property
+    def reply_to(self) -> str | None:
+        """The address of this process, for the messages that it sends; None has none."""
+        return None
+
+    def expect(self) -> None:
+        """Be ready for what is sent to `reply_to`; called before messages with it are sent.
+
+        Raises:
+            OperationalError: the store cannot be reached.
+        """
+
+    async def aexpect(self) -> None:
+        """`expect` for code on an event loop."""
+        # asyncio is imported by those who use it: it doubles the time to import taskq.
+        import asyncio
+
+        await asyncio.to_thread(self.expect)
 
     @abstractmethod
     def store(self, outcomes: Sequence[Outcome]) -> None:

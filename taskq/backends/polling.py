@@ -63,7 +63,7 @@ class Bell:
             self._lock, self._ears, self._pid = threading.Lock(), (), os.getpid()
 
 
-class _Endurance:
+class Endurance:
     """Bears with a store that cannot be reached: a restart of it ends nobody's waiting."""
 
     def __init__(self) -> None:
@@ -103,14 +103,14 @@ class PollingBackend(Backend):
         return self.bell.listening(ear)
 
     def _ready(self, task_ids: Sequence[str]) -> dict[str, Outcome]:
-        return _only_ready(self.fetch(task_ids))
+        return only_ready(self.fetch(task_ids))
 
     def wait(self, task_ids: Sequence[str], timeout: float | None) -> dict[str, Outcome]:
         if timeout == 0 or not task_ids:
             return self._ready(task_ids)
         end = float("inf") if timeout is None else time.monotonic() + timeout
         poll, last = self.polls
-        woken, wanted, away = threading.Event(), frozenset(task_ids), _Endurance()
+        woken, wanted, away = threading.Event(), frozenset(task_ids), Endurance()
 
         def ear(names: Sequence[str] | None) -> None:
             if names is None or not wanted.isdisjoint(names):
@@ -127,7 +127,7 @@ class PollingBackend(Backend):
                 woken.wait(min(poll, left))
                 poll = min(poll * 2, last)
 
-    def _bear(self, away: _Endurance, task_ids: Sequence[str]) -> dict[str, Outcome]:
+    def _bear(self, away: Endurance, task_ids: Sequence[str]) -> dict[str, Outcome]:
         try:
             ready = self._ready(task_ids)
         except OperationalError as exc:
@@ -136,9 +136,15 @@ class PollingBackend(Backend):
         away.relax()
         return ready
 
+    async def _abear(self, away: Endurance, task_ids: Sequence[str]) -> dict[str, Outcome]:
+        # asyncio is imported by those who use it: it doubles the time to import taskq.
+        import asyncio
+
+        return await asyncio.to_thread(self._bear, away, task_ids)
+
     async def await_(self, task_ids: Sequence[str], timeout: float | None) -> dict[str, Outcome]:
         if timeout == 0 or not task_ids:
-            return _only_ready(await self.afetch(task_ids))
+            return only_ready(await self.afetch(task_ids))
         # asyncio is imported by those who use it: it doubles the time to import taskq.
         import asyncio
 
@@ -147,10 +153,10 @@ class PollingBackend(Backend):
         loop = asyncio.get_running_loop()
         waiters = self._waiters.get(loop)
         if waiters is None:
-            away = _Endurance()
+            away = Endurance()
 
             async def look(names: Sequence[str]) -> dict[str, Outcome]:
-                return await asyncio.to_thread(self._bear, away, names)
+                return await self._abear(away, names)
 
             def listen(news: News) -> AbstractContextManager[None]:
                 return self.listening(lambda names: _call_on(loop, news, names))
@@ -159,7 +165,8 @@ class PollingBackend(Backend):
         return await waiters.wait(task_ids, timeout)
 
 
-def _only_ready(found: dict[str, Outcome]) -> dict[str, Outcome]:
+def only_ready(found: dict[str, Outcome]) -> dict[str, Outcome]:
+    """Those that are in a ready state."""
     return {key: o for key, o in found.items() if o.state in states.READY_STATES}
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from taskq.backends.base import Backend
 from taskq.exceptions import ImproperlyConfigured
-from taskq.stores.urls import REDIS_SCHEMES, driver, hide_password, scheme_of
+from taskq.stores.urls import AMQP_SCHEMES, REDIS_SCHEMES, driver, hide_password, scheme_of
 
 if TYPE_CHECKING:
     from taskq.settings import Settings
@@ -43,7 +43,7 @@ def make_backend(url: str, conf: Settings) -> Backend:
     raise ImproperlyConfigured(
         f"result_backend={hide_password(url)!r}: there is no result store for {scheme}://. There "
         "are sqlite://, redis://, db+postgresql:// and other db+…://, cache+memcached://, "
-        "mongodb://, file://, s3://, gs://, azureblockblob://, fsspec+…://, memory:// and "
+        "mongodb://, file://, s3://, gs://, azureblockblob://, fsspec+…://, rpc://, memory:// and "
         f"disabled://, and others by installed packages (entry point {ENTRY_POINTS})"
     )
 
@@ -67,7 +67,7 @@ def _by_name(url: str, conf: Settings) -> str:
     return f"{url}://" if url in _NAMES else url
 
 
-_NAMES = {"disabled", "mongodb", "s3", "gs", "gcs"}
+_NAMES = {"disabled", "mongodb", "rpc", "s3", "gs", "gcs"}
 """Words that stand for a URL without anything behind it."""
 
 
@@ -149,6 +149,38 @@ def _mongodb(url: str, conf: Settings) -> Backend:
     return MongoBackend(url, conf, _expires(conf))
 
 
+def _rpc(url: str, conf: Settings) -> Backend:
+    if scheme_of(conf.broker_url) not in AMQP_SCHEMES:
+        raise ImproperlyConfigured(
+            "result_backend='rpc://' sends results by RabbitMQ, and broker_url="
+            f"{hide_password(conf.broker_url)!r} is none: use amqp:// or pika://, or keep results "
+            "in another store"
+        )
+    from taskq.backends.rpc import RpcBackend
+    from taskq.serialization import SerializerRegistry
+    from taskq.stores.amqp.address import address
+    from taskq.stores.amqp.drivers import drivers
+
+    try:
+        content = SerializerRegistry().encode(None, conf.result_serializer)[:2]
+    except ImproperlyConfigured:
+        content = (f"application/x-{conf.result_serializer}", "binary")  # the app's own
+    where = address(conf.broker_url, conf)
+    return RpcBackend(
+        where,
+        *drivers(where),
+        expires=_expires(conf),
+        limit=conf.result_cache_max,
+        persistent=conf.result_persistent,
+        content=content,
+    )
+
+
+def sends_results(conf: Settings) -> bool:
+    """Are results sent to addresses, so that each message must bear one?"""
+    return (conf.result_backend or "").partition(":")[0] == "rpc"
+
+
 def _disabled(url: str, conf: Settings) -> Backend:
     from taskq.backends.disabled import DisabledBackend
 
@@ -159,6 +191,7 @@ _FACTORIES: dict[str, Factory] = {
     "sqlite": _sqlite,
     "memory": _memory,
     "disabled": _disabled,
+    "rpc": _rpc,
     "cache+memory": _memory,
     **dict.fromkeys(
         ("cache+memcached", "cache+memcache", "cache+pymemcache", "cache+pylibmc"), _memcached

@@ -226,6 +226,7 @@ class TaskRunner:
             meta = {"pid": os.getpid(), "hostname": self._hostname}
             outcome = self._recorder.encode(task, request, states.STARTED, meta)
             if outcome is not None:
+                outcome.reply_to = request.reply_to
                 self._on_start(outcome)
 
     def _announced(self, messages: list[TaskMessage]) -> list[TaskMessage]:

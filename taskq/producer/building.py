@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,6 +18,7 @@ from taskq.producer.options import CallOptions, check_options
 from taskq.serialization import compress
 
 if TYPE_CHECKING:
+    from taskq.backends.base import Backend
     from taskq.request import Request
     from taskq.routing import Router
     from taskq.serialization import SerializerRegistry
@@ -58,9 +59,17 @@ class MessageBuilder:
         conf: the app's settings.
         serializers: the app's serializers.
         router: decides where a call goes.
+        replies: gives the result store, if that sends results to addresses.
     """
 
-    def __init__(self, conf: Settings, serializers: SerializerRegistry, router: Router) -> None:
+    def __init__(
+        self,
+        conf: Settings,
+        serializers: SerializerRegistry,
+        router: Router,
+        replies: Callable[[], Backend] | None = None,
+    ) -> None:
+        self._replies = replies
         self._conf = conf
         self._serializers = serializers
         self._router = router
@@ -130,7 +139,7 @@ class MessageBuilder:
             _text("exchange", destination.exchange) or "",
             _text("routing_key", destination.routing_key) or "",
             _checked_priority(priority, name),
-            _text("reply_to", options.get("reply_to")),
+            self._reply_to(options, headers["ignore_result"]),
             due,
             _text("once", options.get("once")),
         )
@@ -190,6 +199,12 @@ class MessageBuilder:
             "stamped_headers": options.get("stamped_headers"),
             "stamps": options.get("stamps") or {},
         }
+
+    def _reply_to(self, options: CallOptions, ignored: bool | None) -> str | None:
+        """Where the result is to be sent, by a store that sends results."""
+        if "reply_to" in options:
+            return _text("reply_to", options["reply_to"])
+        return None if self._replies is None or ignored else self._replies().reply_to
 
     def _ignores(self, options: CallOptions, task: Task[..., Any] | None) -> bool | None:
         """Whether the result is wanted; None leaves it to the worker, who knows the task."""

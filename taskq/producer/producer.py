@@ -13,6 +13,7 @@ from taskq.middleware import MiddlewareStack
 from taskq.producer.building import MessageBuilder
 
 if TYPE_CHECKING:
+    from taskq.backends.base import Backend
     from taskq.brokers.base import Broker
     from taskq.events import EventDispatcher
     from taskq.routing import Router
@@ -33,6 +34,7 @@ class Producer(MessageBuilder):
         broker: gives the broker; asked only when something is published.
         events: gives what tells that tasks were sent, where the settings ask for that.
         middleware: the app's.
+        replies: gives the result store, if that sends results to addresses.
     """
 
     def __init__(
@@ -43,8 +45,9 @@ class Producer(MessageBuilder):
         broker: Callable[[], Broker],
         events: Callable[[], EventDispatcher] | None = None,
         middleware: MiddlewareStack | None = None,
+        replies: Callable[[], Backend] | None = None,
     ) -> None:
-        super().__init__(conf, serializers, router)
+        super().__init__(conf, serializers, router, replies)
         self._broker = broker
         self._events = events
         self._middleware = middleware or MiddlewareStack()
@@ -78,6 +81,8 @@ class Producer(MessageBuilder):
             try:
                 broker = self._broker()
                 self._declare(broker, messages)
+                if self._replies is not None:
+                    self._replies().expect()
                 broker.publish(messages)
                 break
             except OperationalError as exc:
@@ -119,6 +124,8 @@ class Producer(MessageBuilder):
                 broker = self._broker()
                 if any(message.exchange not in self._declared for message in messages):
                     await asyncio.to_thread(self._declare, broker, messages)
+                if self._replies is not None:
+                    await self._replies().aexpect()
                 await broker.apublish(messages)
                 break
             except OperationalError as exc:
@@ -146,6 +153,8 @@ class Producer(MessageBuilder):
         self.announce(messages)
         if any(message.exchange not in self._declared for message in messages):
             self._declare(self._broker(), messages)
+        if self._replies is not None:
+            self._replies().expect()
 
     def published(self, messages: Sequence[TaskMessage]) -> None:
         """What comes after publishing, for the same."""

@@ -152,6 +152,11 @@ class Declarations:
     result_backend_transport_options: dict[str, Any] = setting(
         {}, "Options that only one kind of result store knows; its page lists them."
     )
+    result_cache_max: int = setting(
+        100_000,
+        "Results that a process keeps with `rpc://` until somebody reads them, at most.",
+        minimum=1,
+    )
     result_compression: str | None = setting(
         None, "Compression of results: gzip, bzip2, lzma, brotli or zstd."
     )
@@ -160,6 +165,9 @@ class Declarations:
     )
     result_extended: bool = setting(
         False, "Store name, arguments, worker, retries and queue with each result."
+    )
+    result_persistent: bool = setting(
+        False, "Results that are sent (`rpc://`) survive a restart of RabbitMQ."
     )
     result_serializer: str = setting("json", "Serializer of results.")
 

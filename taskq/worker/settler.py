@@ -18,7 +18,7 @@ from taskq.brokers.base import Broker, Consumer, Fate, Settlement
 from taskq.exceptions import OperationalError
 
 if TYPE_CHECKING:
-    from taskq.backends.base import Backend
+    from taskq.backends.base import Backend, Outcome
     from taskq.worker.job import Job
 
 logger = logging.getLogger("taskq.worker")
@@ -129,6 +129,8 @@ class Settler:
         if follow_ups:
             await self._broker.apublish(follow_ups)
         outcomes = [outcome for item in batch for outcome in item.outcomes()]
+        if self._backend.addressed:
+            outcomes = [_addressed(outcome, item) for item in batch for outcome in item.outcomes()]
         if outcomes:
             await asyncio.to_thread(self._backend.store, outcomes)
         parts = [item.part for item in batch if item.part is not None]
@@ -180,6 +182,11 @@ def _without_what_fails(settlement: Settlement, error: Exception) -> list[Settle
     if settlement.outcome is not None:
         return [replace(settlement, fate=Fate.DEAD, outcome=None, reason=reason)]
     return []
+
+
+def _addressed(outcome: Outcome, settlement: Settlement) -> Outcome:
+    """The outcome, to be sent to whoever has sent the message."""
+    return replace(outcome, reply_to=outcome.reply_to or settlement.delivery.message.reply_to)
 
 
 def _size(settlement: Settlement) -> int:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from taskq import states
 from taskq.backends.base import Backend, ChordPart, Outcome
 from taskq.backends.registry import make_backend
+from taskq.backends.rpc import RpcBackend
 from taskq.message import TaskMessage
 from taskq.settings import Settings
+from taskq.stores.amqp.address import address
+from taskq.stores.amqp.drivers import drivers
 from tests.conformance.places import (
+    amqp_url,
     cluster_url,
     mariadb_url,
     memcached_url,
     mongodb_url,
     mongomock_url,
     one_slot_url,
+    pika_url,
     postgresql_url,
     redis_url,
     s3_url,
@@ -40,6 +46,8 @@ class BackendKind:
         lists_chords: it lists chords that have not ended, keeps them beyond the life of results,
             and lets members join.
         many_processes: several processes can use it at a time, and it outlives them.
+        lacks: what of the contract it cannot keep, in words of the marker ``needs``; the guide
+            says so as well.
     """
 
     name: str
@@ -48,6 +56,7 @@ class BackendKind:
     many_processes: bool = True
     lists_chords: bool = True
     slow: bool = False
+    lacks: frozenset[str] = frozenset()
 
     def marks(self) -> list[pytest.MarkDecorator]:
         """How tests of it are marked."""
@@ -73,6 +82,26 @@ def _stop_polling_postgresql(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("taskq.backends.sql.backend.NOTIFIED_POLLS", (3600.0, 3600.0))
 
 
+def _rpc_url(request: pytest.FixtureRequest) -> str:
+    return f"rpc+{amqp_url(request)}"
+
+
+def _rpc_pika_url(request: pytest.FixtureRequest) -> str:
+    return f"rpc+{pika_url(request)}"
+
+
+def _stop_polling_rpc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskq.backends.rpc.backend.RpcBackend.polls", (3600.0, 3600.0))
+
+
+_RPC: Any = {
+    "stop_polling": _stop_polling_rpc,
+    "many_processes": False,
+    "lists_chords": False,
+    "lacks": frozenset({"chords", "groups", "a life after closing"}),
+}
+
+
 def _sql_file_url(request: pytest.FixtureRequest) -> str:
     return f"db+sqlite:///{request.getfixturevalue('tmp_path')}/results.db"
 
@@ -96,6 +125,8 @@ BACKENDS = (
     BackendKind("mongodb", mongodb_url, slow=True),
     BackendKind("mongomock", mongomock_url, many_processes=False),
     BackendKind("s3", s3_url, slow=True, lists_chords=False),
+    BackendKind("rpc", _rpc_url, **_RPC),
+    BackendKind("rpc-pika", _rpc_pika_url, **_RPC),
     BackendKind("memory", lambda request: "memory://", many_processes=False),
 )
 
@@ -114,7 +145,18 @@ def having(feature: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("kind", params(feature), indirect=True)
 
 
+class _ToItself(RpcBackend):
+    """Sends to itself what bears no address: a store's own process is its reader here."""
+
+    def store(self, outcomes: Sequence[Outcome]) -> None:
+        self.expect()
+        super().store([replace(o, reply_to=self.reply_to) for o in outcomes])
+
+
 def open_backend(url: str, expires: float | None = 86400.0) -> Backend:
+    if url.startswith("rpc+"):
+        where = address(url.removeprefix("rpc+"), Settings())
+        return _ToItself(where, *drivers(where), expires=expires or 0.0)
     return make_backend(url, Settings({"result_expires": expires}))
 
 

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from taskq.brokers.base import Broker
+from tests.conformance.backends import BackendKind
 from tests.conformance.brokers import BrokerKind, Consumers, Site, params
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what a broker is known not to be able to do."""
+    """Leave out what a broker or a result store is known not to be able to do."""
     left_out = [item for item in items if _is_beyond(item)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
@@ -22,7 +23,7 @@ def _is_beyond(item: pytest.Item) -> bool:
     call = getattr(item, "callspec", None)
     kind = call.params.get("kind") if call is not None else None
     needs = {word for mark in item.iter_markers("needs") for word in mark.args}
-    return isinstance(kind, BrokerKind) and bool(needs & kind.lacks)
+    return isinstance(kind, BrokerKind | BackendKind) and bool(needs & kind.lacks)
 
 
 @pytest.fixture(params=params())

@@ -166,6 +166,7 @@ def test_threads_store_together(backend: Backend) -> None:
     assert backend.fetch(["shared"])["shared"].state == states.SUCCESS
 
 
+@pytest.mark.needs("a life after closing")
 def test_a_closed_store_can_be_used_again(backend: Backend) -> None:
     backend.store([outcome("a")])
     backend.close()
@@ -323,6 +324,7 @@ def test_one_store_on_several_loops(backend: Backend) -> None:
 # Members of chords
 
 
+@pytest.mark.needs("chords")
 def test_members_are_counted_by_their_places(backend: Backend) -> None:
     assert backend.add_parts([]) == []
     assert backend.chord_parts("g") == {}
@@ -334,6 +336,7 @@ def test_members_are_counted_by_their_places(backend: Backend) -> None:
     assert backend.chord_parts("other") == {0: b"0"}
 
 
+@pytest.mark.needs("chords")
 def test_complete_is_told_again(backend: Backend) -> None:
     """Whoever has died between the counting and what follows it asks once more."""
     backend.add_parts([part(0), part(1)])
@@ -343,12 +346,14 @@ def test_complete_is_told_again(backend: Backend) -> None:
     assert backend.chord_parts("g") == {0: b"0", 1: b"1", 2: b"2"}
 
 
+@pytest.mark.needs("chords")
 def test_several_members_at_once(backend: Backend) -> None:
     complete = backend.add_parts([part(0, 2), part(0, group="h"), part(1, 2), part(1, group="h")])
     assert {each.group for each in complete} == {"g"}
     assert part(1, 2) in complete
 
 
+@pytest.mark.needs("chords")
 def test_many_members(backend: Backend) -> None:
     size = 1000
     for start in range(0, size - 100, 100):
@@ -359,6 +364,7 @@ def test_many_members(backend: Backend) -> None:
     assert all(found[n] == b"%d" % n for n in range(size))
 
 
+@pytest.mark.needs("chords")
 def test_members_counted_from_many_threads(backend: Backend) -> None:
     with ThreadPoolExecutor(8) as threads:
         told = list(threads.map(lambda n: backend.add_parts([part(n, 50)]), range(50)))
@@ -366,6 +372,7 @@ def test_members_counted_from_many_threads(backend: Backend) -> None:
     assert len(backend.chord_parts("g")) == 50
 
 
+@pytest.mark.needs("chords")
 def test_what_members_contribute_is_forgotten(backend: Backend) -> None:
     backend.add_parts([part(n) for n in range(3)])
     backend.add_parts([part(0, group="h")])
@@ -376,6 +383,7 @@ def test_what_members_contribute_is_forgotten(backend: Backend) -> None:
     assert backend.add_parts([part(0)]) == []
 
 
+@pytest.mark.needs("chords")
 def test_what_members_contribute_expires(brief: Backend) -> None:
     brief.add_parts([part(0)])
 
@@ -389,6 +397,7 @@ def test_what_members_contribute_expires(brief: Backend) -> None:
     assert brief.chord_parts("g") == {0: b"0"}
 
 
+@pytest.mark.needs("chords")
 def test_members_that_never_expire(kind: BackendKind, request: pytest.FixtureRequest) -> None:
     backend = open_backend(kind.url(request), expires=None)
     backend.add_parts([part(0)])
@@ -397,6 +406,7 @@ def test_members_that_never_expire(kind: BackendKind, request: pytest.FixtureReq
     backend.close()
 
 
+@pytest.mark.needs("chords")
 def test_the_first_member_lives_as_long_as_the_last(brief: Backend) -> None:
     brief.add_parts([part(0, 1000)])
     begun, number = time.monotonic(), 0
@@ -412,6 +422,7 @@ def test_the_first_member_lives_as_long_as_the_last(brief: Backend) -> None:
     wait_until(one_more, PATIENCE, "several times as long as one of them is kept")
 
 
+@pytest.mark.needs("chords")
 def test_what_follows_a_chord_is_kept(backend: Backend) -> None:
     backend.keep_chords([])
     assert backend.chord_record("g") is None
@@ -473,6 +484,7 @@ def test_an_unfinished_chord_outlives_results(brief: Backend) -> None:
 # Groups
 
 
+@pytest.mark.needs("groups")
 def test_a_saved_group(backend: Backend) -> None:
     assert backend.restore_group("g") is None
     backend.save_group("g", b"\x00\xff one")
@@ -484,6 +496,7 @@ def test_a_saved_group(backend: Backend) -> None:
     assert (backend.restore_group("g"), backend.restore_group("h")) == (None, b"other")
 
 
+@pytest.mark.needs("groups")
 def test_a_saved_group_expires(brief: Backend) -> None:
     brief.save_group("g", b"one")
 

@@ -62,6 +62,13 @@ class Proxy:
         with self._lock:
             self._stalled = False
 
+    def hang_up(self) -> None:
+        """Close all connections; new ones are forwarded."""
+        with self._lock:
+            for wire in self._wires:
+                wire.close()
+            self._wires.clear()
+
     def cut_reply_to(self, request: bytes) -> None:
         """Forward the next request that holds this, and hang up in place of its reply."""
         with self._lock:

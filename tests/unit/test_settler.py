@@ -21,6 +21,8 @@ from taskq.worker.settler import Settler
 class Store:
     """Broker, consumer and result store, which fail as they are told."""
 
+    addressed = False
+
     def __init__(self, one_step: bool) -> None:
         self.one_step = one_step
         self.failures: list[Exception] = []
