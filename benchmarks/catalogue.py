@@ -33,6 +33,7 @@ class Subject:
         application: Code that imports the library and makes an app and a task, without a server.
         bulk: Whether it has one call for many tasks.
         delayed: Whether it has one call for many delayed tasks.
+        workflows: Whether it has groups, chords and chains.
         measures: Names of the only measures that it is for; empty for all.
         worker_environment: Variables for the worker's process.
     """
@@ -47,6 +48,7 @@ class Subject:
     application: str
     bulk: bool = False
     delayed: bool = False
+    workflows: bool = False
     measures: tuple[str, ...] = ()
     worker_environment: dict[str, str] = field(default_factory=dict)
 
@@ -162,6 +164,7 @@ SUBJECTS: dict[str, Subject] = {
             application=_TASKQ_APPLICATION,
             bulk=True,
             delayed=True,
+            workflows=True,
         ),
         Subject(
             name="taskq-memory",
@@ -174,6 +177,7 @@ SUBJECTS: dict[str, Subject] = {
             application=_TASKQ_APPLICATION.replace("sqlite:///bench.db", "memory://"),
             bulk=True,
             delayed=True,
+            workflows=True,
         ),
         Subject(
             name="taskq-redis",
@@ -186,6 +190,7 @@ SUBJECTS: dict[str, Subject] = {
             application=_TASKQ_APPLICATION.replace("sqlite:///bench.db", "redis://"),
             bulk=True,
             delayed=True,
+            workflows=True,
         ),
         Subject(
             name="huey-sqlite",
@@ -227,6 +232,7 @@ SUBJECTS: dict[str, Subject] = {
             worker=_CELERY_WORKER,
             application=_CELERY_APPLICATION.format(url="redis://"),
             bulk=True,
+            workflows=True,
         ),
         Subject(
             name="celery-rabbitmq",

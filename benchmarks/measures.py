@@ -39,6 +39,7 @@ class Measure:
         keep_results: Whether the subject stores results in it.
         bulk: Whether it needs a subject with a call for many tasks.
         delayed: Whether it needs a subject with a call for many delayed tasks.
+        workflows: Whether it needs a subject with groups, chords and chains.
     """
 
     name: str
@@ -48,12 +49,13 @@ class Measure:
     keep_results: bool = False
     bulk: bool = False
     delayed: bool = False
+    workflows: bool = False
 
     def suits(self, subject: Subject) -> bool:
         """Tells whether the subject can be measured in this way."""
         wanted = not subject.measures or self.name in subject.measures
         able = (subject.bulk or not self.bulk) and (subject.delayed or not self.delayed)
-        return wanted and able
+        return wanted and able and (subject.workflows or not self.workflows)
 
 
 def enqueue(session: Session) -> Values:
@@ -202,6 +204,20 @@ def latency(session: Session) -> Values:
     }
 
 
+def workflows(session: Session) -> Values:
+    """Sends a group, a chord and a chain, one after the other, and waits for each."""
+    session.warm_up(session.plan.warm_up)
+    trips, steps = session.plan.trips, session.plan.trips
+    answer = session.ask("round_trips", first=0, count=trips, timeout=10.0)
+    values = {"workflow_trip": percentile(answer["trips"], 50) * 1000}
+    for kind in ("group", "chord"):
+        done = session.ask("workflow", kind=kind, count=session.plan.tasks, timeout=600.0)
+        values[f"{kind}_sent"] = done["sent"] * 1000
+        values[f"{kind}_rate"] = session.plan.tasks / done["done"]
+    done = session.ask("workflow", kind="chain", count=steps, timeout=600.0)
+    return {**values, "chain_step": done["done"] / steps * 1000}
+
+
 def memory(session: Session) -> Values:
     """Reads the memory of a worker that has run a few tasks and rests."""
     session.warm_up(session.plan.warm_up)
@@ -322,6 +338,21 @@ MEASURES: dict[str, Measure] = {
             backlog,
             bulk=True,
             delayed=True,
+        ),
+        Measure(
+            "workflows",
+            "a group and a chord of no-op tasks, a chain, and round trips beside them",
+            (
+                Figure("group_sent", "group sent", "ms", headline=True),
+                Figure("group_rate", "group to its end", "1/s", more_is_better=True, headline=True),
+                Figure("chord_sent", "chord sent", "ms", headline=True),
+                Figure("chord_rate", "chord to its end", "1/s", more_is_better=True, headline=True),
+                Figure("chain_step", "a step of a chain", "ms", headline=True),
+                Figure("workflow_trip", "round trip p50 beside", "ms", headline=True),
+            ),
+            workflows,
+            keep_results=True,
+            workflows=True,
         ),
         Measure(
             "latency",

@@ -103,6 +103,17 @@ class BulkAdapter(Adapter):
         """Sends one no-op task for each slot with the library's own call for many."""
 
 
+class WorkflowAdapter(BulkAdapter):
+    """An adapter of a library that can compose tasks in Celery's words."""
+
+    @abstractmethod
+    async def workflow(self, kind: str, count: int) -> Any:
+        """Sends a `group` of `count` no-op tasks, a `chord` of them, or a `chain` of as many steps.
+
+        The value of a chord and of a chain is `count`, that of a group a list of so many.
+        """
+
+
 class DelayingAdapter(BulkAdapter):
     """An adapter of a library that can send many delayed tasks with one call."""
 

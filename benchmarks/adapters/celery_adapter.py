@@ -6,9 +6,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from celery import Celery, group
+from celery import Celery, chain, chord, group
 
-from benchmarks.adapters.base import BulkAdapter, Setup
+from benchmarks.adapters.base import Setup, WorkflowAdapter
 from benchmarks.marks import Marks
 
 setup = Setup.from_environ()
@@ -36,7 +36,19 @@ def hold(slot: int, seconds: float) -> int:
     return marks.put(slot)
 
 
-class Peer(BulkAdapter):
+@app.task
+def step(number: int) -> int:
+    """One step of a workflow."""
+    return number + 1
+
+
+@app.task
+def count_all(values: list[int]) -> int:
+    """The body of a chord."""
+    return len(values)
+
+
+class Peer(WorkflowAdapter):
     """Blocking producer."""
 
     async def enqueue(self, slot: int) -> Any:
@@ -47,6 +59,13 @@ class Peer(BulkAdapter):
 
     async def bulk(self, slots: Sequence[int]) -> None:
         group(mark.s(slot) for slot in slots).apply_async()
+
+    async def workflow(self, kind: str, count: int) -> Any:
+        if kind == "chain":
+            return chain(step.s(0), *[step.s() for _ in range(count - 1)]).apply_async()
+        members = [step.s(0) for _ in range(count)]
+        many = group(members) if kind == "group" else chord(members, count_all.s())
+        return many.apply_async()
 
     async def wait(self, handle: Any, timeout: float) -> Any:
         return handle.get(timeout=timeout)

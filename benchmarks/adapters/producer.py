@@ -25,6 +25,7 @@ from benchmarks.adapters.base import (
     DelayingAdapter,
     InProcessAdapter,
     Setup,
+    WorkflowAdapter,
 )
 from benchmarks.marks import Marks
 
@@ -51,6 +52,7 @@ class Producer:
             "fill": self.fill,
             "round_trips": self.round_trips,
             "mixed": self.mixed,
+            "workflow": self.workflow,
             "start_worker": self.start_worker,
         }
 
@@ -117,6 +119,21 @@ class Producer:
             if value != slot:
                 raise ValueError(f"the result of task {slot} is {value!r}: expected {slot}")
         return {"trips": trips}
+
+    async def workflow(self, kind: str, count: int, timeout: float) -> Answer:
+        """Sends a group, a chord or a chain, and waits for its end."""
+        adapter = self._adapter
+        if not isinstance(adapter, WorkflowAdapter):
+            raise TypeError(f"{type(adapter).__module__} has no workflows")
+        began = time.perf_counter()
+        handle = await adapter.workflow(kind, count)
+        sent = time.perf_counter() - began
+        value = await adapter.wait(handle, timeout)
+        done = time.perf_counter() - began
+        found = len(value) if kind == "group" else value
+        if found != count:
+            raise ValueError(f"the {kind} of {count} came to {found}")
+        return {"sent": sent, "done": done}
 
     async def mixed(self, first: int, short: int, long: int, hold: float, timeout: float) -> Answer:
         """Sends `long` tasks of `hold` seconds spread among `short` no-ops.

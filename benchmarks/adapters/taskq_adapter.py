@@ -6,9 +6,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.adapters.base import DelayingAdapter, Setup
+from benchmarks.adapters.base import DelayingAdapter, Setup, WorkflowAdapter
 from benchmarks.marks import Marks
-from taskq import TaskQ
+from taskq import TaskQ, chain, chord, group
 
 setup = Setup.from_environ()
 marks = Marks(setup.marks)
@@ -33,7 +33,19 @@ def hold(slot: int, seconds: float) -> int:
     return marks.put(slot)
 
 
-class Peer(DelayingAdapter):
+@app.task
+def step(number: int) -> int:
+    """One step of a workflow."""
+    return number + 1
+
+
+@app.task
+def count_all(values: list[int]) -> int:
+    """The body of a chord."""
+    return len(values)
+
+
+class Peer(WorkflowAdapter, DelayingAdapter):
     """Blocking producer."""
 
     async def enqueue(self, slot: int) -> Any:
@@ -47,6 +59,13 @@ class Peer(DelayingAdapter):
 
     async def bulk_delayed(self, slots: Sequence[int], countdown: float) -> None:
         app.send_many([mark.s(slot) for slot in slots], countdown=countdown)
+
+    async def workflow(self, kind: str, count: int) -> Any:
+        if kind == "chain":
+            return chain(step.s(0), *[step.s() for _ in range(count - 1)]).apply_async()
+        members = [step.s(0) for _ in range(count)]
+        many = group(members) if kind == "group" else chord(members, count_all.s())
+        return many.apply_async()
 
     async def wait(self, handle: Any, timeout: float) -> Any:
         return handle.get(timeout=timeout)

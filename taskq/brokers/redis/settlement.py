@@ -52,7 +52,12 @@ class SettleCall:
         if s.fate is Fate.DONE and not (s.acknowledged or follow_ups or s.further or s.part):
             self._finish(s)
         elif s.fate is not Fate.REQUEUE:
-            self._end(s, follow_ups)
+            # Most members of chords have a result, and nothing else follows them.
+            alone = s.fate is Fate.DONE and not (s.acknowledged or follow_ups or s.further)
+            if alone and s.part is not None and s.outcome is not None and self._backend is not None:
+                self._finish_member(s, s.part, s.outcome)
+            else:
+                self._end(s, follow_ups)
         elif s.acknowledged:
             self._words += "a", 0, 0, 0  # nothing is left to give back
         else:
@@ -79,6 +84,18 @@ class SettleCall:
             return
         self._results.append(self._layout.result(outcome.task_id))
         self._words += "s", source, entry, outcome.state, pack_outcome(outcome)
+        self._room = True
+
+    def _finish_member(self, s: Settlement, part: ChordPart, outcome: Outcome) -> None:
+        """A member of a chord that is done, with a result."""
+        delivery = s.delivery
+        if delivery.crashes:
+            self._forget_crashes(delivery)
+        self._results.append(self._layout.result(outcome.task_id))
+        value = pack_outcome(outcome)
+        payload = b"" if part.payload == value else part.payload
+        self._words += "m", self._source(delivery), delivery.tag[1], outcome.state, value
+        self._words += self._chord(part), part.index, payload
         self._room = True
 
     def _forget_crashes(self, delivery: Delivery) -> None:
@@ -117,6 +134,10 @@ class SettleCall:
         if part is None or self._backend is None:
             self._words.append(0)
             return
+        self._words += 1, self._chord(part), part.index, part.payload
+
+    def _chord(self, part: ChordPart) -> int:
+        """The number of a member's chord among those of this call."""
         known = self._chords.get(part.group)
         if known is None:
             keys = self._layout.queue(part.done.routing_key)
@@ -124,7 +145,7 @@ class SettleCall:
             known = self._chords[part.group] = len(self._chords) + 1
             parts = self._envelopes.others.of(self._layout.parts(part.group))
             self._chord_words += parts, part.size, *done
-        self._words += 1, known, part.index, part.payload
+        return known
 
     def _give_back(self, s: Settlement) -> None:
         d, envelopes = s.delivery, self._envelopes

@@ -23,6 +23,8 @@
 --          enqueue, which is sent when all of them have ended
 -- then     the items: a letter, and what belongs to it
 --   s  source, id, state, payload                    done, with one result: most of them
+--   m  source, id, state, payload, chord, place, part  the same, a member of a chord; its part is
+--        '' if it is the payload
 --   n  source, id                                    done, with nothing
 --   h  crashes' key, field                           no item: the next one's crashes are forgotten
 --   d  source, id, parts                             done
@@ -90,6 +92,13 @@ local function problem_of(at)
   end
 end
 
+-- Keeps what a member contributes to the chord of that number.
+local function contribute(number, place, payload)
+  local chord = first_chord + 5 * (number - 1)
+  redis.call('HSETNX', KEYS[first_other + ARGV[chord]], place, payload)
+  touched[chord] = true
+end
+
 -- Walks over the parts at `at`, and writes them if `wanted`.  Returns where they end.
 local function parts(at, wanted)
   local count = ARGV[at] + 0
@@ -117,9 +126,7 @@ local function parts(at, wanted)
   at = at + 1
   for _ = 1, count do
     if wanted then
-      local chord = first_chord + 5 * (ARGV[at] - 1)
-      redis.call('HSETNX', KEYS[first_other + ARGV[chord]], ARGV[at + 1], ARGV[at + 2])
-      touched[chord] = true
+      contribute(ARGV[at], ARGV[at + 1], ARGV[at + 2])
     end
     at = at + 3
   end
@@ -164,6 +171,32 @@ while at <= #ARGV do
       end
     end
     at = at + 5
+  elseif kind == 'm' then
+    result = result + 1
+    local source, id, key, value = ARGV[at + 1] + 0, ARGV[at + 2], KEYS[result], ARGV[at + 4]
+    local passed = false
+    if store_new(key, value, ttl) then
+      passed = gate(source, id)
+      if passed then
+        redis.call('PUBLISH', key, value)
+      else
+        redis.call('DEL', key)
+      end
+    else
+      local problem = refused(key)
+      if problem then
+        fail(item, problem)
+      else
+        passed = gate(source, id)
+        if passed then
+          store(key, ARGV[at + 3], value, ttl)
+        end
+      end
+    end
+    if passed then
+      contribute(ARGV[at + 5], ARGV[at + 6], ARGV[at + 7] ~= '' and ARGV[at + 7] or value)
+    end
+    at = at + 8
   elseif kind == 'h' then
     redis.pcall('HDEL', KEYS[first_other + ARGV[at + 1]], ARGV[at + 2])
     at = at + 3
