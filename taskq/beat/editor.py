@@ -129,11 +129,10 @@ class ScheduleEditor:
         """Let an entry run again, from now on.
 
         Raises:
-            KeyError: there is none of that name.
+            KeyError: no beat knows an entry of that name yet.
         """
-        record = self.record(name)
-        now = self.store.poll()[0]
-        self.store.enable(name, self._next(record, now))
+        record = self._seen(name)
+        self.store.enable(name, self._next(record, self.store.poll()[0]))
 
     def disable(self, name: str) -> None:
         """Let an entry rest, until it is enabled again, whatever beats start meanwhile.
@@ -141,17 +140,21 @@ class ScheduleEditor:
         Raises:
             KeyError: no beat knows an entry of that name yet.
         """
-        if not self.store.disable(name):
-            raise KeyError(f"there is no schedule entry {name!r} that a beat has seen")
+        self.store.disable(self._seen(name).name)
 
     def reset(self, name: str) -> None:
         """Let an entry go on from now, whatever it is said to have run already.
 
         Raises:
-            KeyError: there is none of that name.
+            KeyError: no beat knows an entry of that name yet.
         """
-        record = self.record(name)
+        record = self._seen(name)
         self.store.reset(name, record.due, self._next(record, self.store.poll()[0]))
+
+    def _seen(self, name: str) -> Record:
+        for record in self.store.read([name]):
+            return record
+        raise KeyError(f"there is no schedule entry {name!r} that a beat has seen")
 
     def _next(self, record: Record, now: float) -> float | None:
         entry = self.entry(record)

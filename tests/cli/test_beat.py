@@ -197,6 +197,8 @@ def test_run_sends_it_now(scheduled: Path, run: Run, app: TaskQ) -> None:
         (("run", "nobody"), 1, "there is no schedule entry 'nobody'"),
         (("remove", "nightly"), 2, "is written in code: remove it there, or disable it"),
         (("disable", "nightly"), 1, "that a beat has seen"),
+        (("enable", "nightly"), 1, "that a beat has seen"),
+        (("reset", "nightly"), 1, "that a beat has seen"),
         (("add", "nightly", "proj.add", "--every", "9"), 2, "is written in code: change it there"),
         (("add", "a", "proj.add"), 2, "when? Give one of"),
         (

@@ -129,22 +129,19 @@ class Beats:
         (record,) = self.store.read([name])
         return record
 
-    def ill_treat(self, seconds: float, skews: tuple[float, ...], seed: int) -> Counter[str]:
-        """Keep three beats that are killed, stopped and started anew at random.
-
-        Returns:
-            How often each was done.
-        """
+    def ill_treat(self, seconds: float, skews: tuple[float, ...], seed: int) -> None:
+        """Keep three beats that are killed, stopped and started anew at random."""
         rng = random.Random(seed)
         done: Counter[str] = Counter()
         beats = [self.start(skew) for skew in skews]
         beats[0].wait_ready()
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        kinds = ("kill", "freeze", "terminate")
+        while time.monotonic() < end or not all(done[kind] for kind in kinds):
             # The pauses are part of what is done to them: nothing is waited for.
             time.sleep(rng.uniform(0.05, 0.6))
             at = rng.randrange(len(beats))
-            what = "thaw" if beats[at].stopped else rng.choice(["kill", "freeze", "terminate"])
+            what = "thaw" if beats[at].stopped else rng.choice(kinds)
             done[what] += 1
             if what == "thaw":
                 beats[at].thaw()
@@ -155,7 +152,6 @@ class Beats:
                 beats[at] = self.start(skews[at])
         for beat in beats:
             beat.kill()
-        return done
 
     def close(self) -> None:
         """End all of them."""

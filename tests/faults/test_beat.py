@@ -52,8 +52,7 @@ def make_beats(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MakeB
 
 def ill_treat(beats: Beats, seconds: float, skews: tuple[float, ...], seed: int) -> None:
     """Ill-treat three beats, and count what they have sent."""
-    done = beats.ill_treat(seconds, skews, seed)
-    assert min(done[what] for what in ("kill", "freeze", "terminate")) > 0, done
+    beats.ill_treat(seconds, skews, seed)
     # One more, which sends what is still missing, and ends when it has.
     last = beats.start().wait_ready()
     wait_until(
