@@ -67,8 +67,14 @@ def test_a_camera(app: TaskQ, project: Path, processes: Processes) -> None:
     (project / "monitor.py").write_text(CAMERA)
     running = processes.start("-A", "proj", "events", "-c", "monitor:Camera", "-F", "0.05")
     running.wait_for("snapshot 0 []")
-    tell(app, "task-received", uuid="7", name="add")
-    running.wait_for("snapshot 1 ['w@here']")
+    wait_until(  # again and again, since it may not have listened before
+        lambda: (
+            tell(app, "task-received", uuid="7", name="add")
+            and "snapshot 1 ['w@here']" in running.output
+        ),
+        PATIENCE,
+        "a snapshot with the task",
+    )
     assert running.stop(signal.SIGINT) == 130
     assert "Traceback" not in running.output
 
@@ -121,9 +127,14 @@ def test_the_live_view_on_a_terminal(app: TaskQ, project: Path) -> None:
 
     try:
         wait_until(lambda: shows("Nothing is told yet"), PATIENCE, "the first picture")
-        tell(app, "worker-heartbeat", freq=2.0, active=1, processed=5, loadavg=[1, 2, 3])
-        tell(app, "task-failed", uuid="7", exception="ValueError('no luck')")
-        wait_until(lambda: shows("no luck") and shows("w@here"), PATIENCE, "the event")
+
+        def shows_both() -> bool:
+            # Again and again, since it may not have listened before.
+            tell(app, "worker-heartbeat", freq=2.0, active=1, processed=5, loadavg=[1, 2, 3])
+            tell(app, "task-failed", uuid="7", exception="ValueError('no luck')")
+            return shows("no luck") and shows("w@here")
+
+        wait_until(shows_both, PATIENCE, "both")
         running.send_signal(signal.SIGINT)
         assert running.wait(PATIENCE) == 130
         assert not shows("Traceback")
