@@ -5,8 +5,8 @@ subscription that is there at that moment, at most once and in the order in whic
 has sent; whoever comes later, is cut off, or reads too slowly misses it.
 
 The words are AMQP's, since a broker that has exchanges tells notices by them: a `Channel` is
-an exchange that is not durable, a subscription is a queue that is deleted with its owner and
-is bound by `keys`, and a `Notice` is a transient message (``delivery_mode=1``).
+an exchange, a subscription is a queue that is deleted with its owner and is bound by `keys`,
+and a `Notice` is a transient message (``delivery_mode=1``).
 """
 
 from __future__ import annotations
@@ -39,12 +39,15 @@ class Channel(msgspec.Struct, frozen=True, eq=False, omit_defaults=True):
             leaves it to the broker, which bounds it by number as well.
         expires: seconds that the queue of a subscription outlives its owner, on a broker
             that has such queues.
+        durable: whether the exchange outlives a restart of the broker; whoever declares it
+            must say the same as all others, and Celery's are not alike.
     """
 
     name: str
     kind: Kind
     ttl: float | None = None
     expires: float | None = None
+    durable: bool = False
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Channel) and (self.name, self.kind) == (other.name, other.kind)

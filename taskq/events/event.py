@@ -33,7 +33,7 @@ _decode = msgspec.json.Decoder().decode
 
 def events_channel(conf: Settings) -> Channel:
     """Where events are told."""
-    return Channel(conf.event_exchange, "topic", _KEPT, _LEFT)
+    return Channel(conf.event_exchange, "topic", _KEPT, _LEFT, durable=True)
 
 
 def make_event(

@@ -33,7 +33,7 @@ def tell(broker: AmqpBroker, link: Link, notices: Sequence[Notice]) -> None:
 
 
 def _declare(broker: AmqpBroker, link: Link, channel: Channel) -> None:
-    broker.run(link, DeclareExchange(channel.name, channel.kind, durable=False))
+    broker.run(link, DeclareExchange(channel.name, channel.kind, durable=channel.durable))
 
 
 def _parcel(notice: Notice) -> Parcel:
