@@ -175,7 +175,7 @@ class FollowUps:
         if place is None and isinstance(body, Mapping):
             headers = message.headers
             place = [headers.get("group"), headers.get("group_index"), body.get("chord_size")]
-        if not is_place(place):
+        if place is None or not is_place(place):
             return None
         header, index, size = place
         if outcome is None:

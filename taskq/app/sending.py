@@ -47,19 +47,23 @@ class Sender(TaskMaker):
         @cached_property
         def broker(self) -> Broker:
             """The broker."""
+            raise NotImplementedError
 
         @cached_property
         def backend(self) -> Backend:
             """The result store."""
+            raise NotImplementedError
 
         @cached_property
         def events(self) -> Events:
             """Tells events and listens to them."""
+            raise NotImplementedError
 
         def AsyncResult(  # noqa: N802 - Celery's name
             self, task_id: str, task_name: str | None = None, parent: Any = None
         ) -> AnyResult:
             """The result of a task, by id."""
+            raise NotImplementedError
 
     @cached_property
     def router(self) -> Router:

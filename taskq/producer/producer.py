@@ -81,8 +81,8 @@ class Producer(MessageBuilder):
             try:
                 broker = self._broker()
                 self._declare(broker, messages)
-                if self._replies is not None:
-                    self._replies().expect()
+                if (replies := self._replies) is not None:
+                    replies().expect()
                 broker.publish(messages)
                 break
             except OperationalError as exc:
@@ -124,8 +124,8 @@ class Producer(MessageBuilder):
                 broker = self._broker()
                 if any(message.exchange not in self._declared for message in messages):
                     await asyncio.to_thread(self._declare, broker, messages)
-                if self._replies is not None:
-                    await self._replies().aexpect()
+                if (replies := self._replies) is not None:
+                    await replies().aexpect()
                 await broker.apublish(messages)
                 break
             except OperationalError as exc:

@@ -16,6 +16,7 @@ import pika.exceptions
 from pika import spec
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.adapters.select_connection import IOLoop
+from pika.credentials import ExternalCredentials
 
 from taskq.exceptions import EncodeError, OperationalError
 from taskq.stores.amqp.address import Address, Node, tls_context
@@ -48,7 +49,7 @@ def _parameters(address: Address, node: Node, heartbeat: int) -> pika.Connection
         name = address.tls.server_hostname or node.host
         options = pika.SSLOptions(tls_context(address.tls), name)
     if address.login_method == "EXTERNAL":
-        credentials: Any = pika.credentials.ExternalCredentials()
+        credentials: Any = ExternalCredentials()
     else:
         credentials = pika.PlainCredentials(node.user, node.password)
     return pika.ConnectionParameters(
@@ -125,7 +126,7 @@ def _properties(parcel: Parcel) -> _Properties:
         content_type=parcel.content_type,
         content_encoding=parcel.content_encoding,
         headers=parcel.headers,
-        delivery_mode=parcel.delivery_mode,
+        delivery_mode=parcel.delivery_mode,  # pyright: ignore[reportArgumentType]
         priority=parcel.priority,
         correlation_id=parcel.correlation_id,
         reply_to=parcel.reply_to,

@@ -56,7 +56,8 @@ class _Connection(amqp.Connection):  # type: ignore[misc]  # py-amqp has no type
         if not self._frames:
             # py-amqp waits for ever for an answer; a half-open connection never has one.
             self._read(self._answer_timeout if timeout is None else timeout)
-        return self.on_inbound_frame(self._frames.pop())
+        handle: Any = self.on_inbound_frame
+        return handle(self._frames.pop())
 
     def _read(self, timeout: float) -> None:
         while True:
@@ -202,9 +203,8 @@ def _message(parcel: Parcel) -> amqp.Message:
         "delivery_mode": parcel.delivery_mode,
         "expiration": parcel.expiration,
     }
-    return amqp.Message(
-        parcel.body, **{name: value for name, value in properties.items() if value is not None}
-    )
+    given: dict[str, Any] = {k: v for k, v in properties.items() if v is not None}
+    return amqp.Message(parcel.body, **given)  # pyright: ignore[reportArgumentType]
 
 
 def _arrival(message: Any, queue: str) -> Arrival:

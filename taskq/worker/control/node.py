@@ -154,7 +154,7 @@ def _handlers() -> dict[str, Callable[..., Any | Awaitable[Any]]]:
     """Commands by all their names; one's own before taskq's."""
     handlers: dict[str, Handler] = {}
     for info in BUILT_IN.values():
-        function = getattr(looking, info.name, None) or getattr(steering, info.name)
+        function: Handler = getattr(looking, info.name, None) or getattr(steering, info.name)
         handlers.update(dict.fromkeys((info.name, *info.aliases), function))
     for info, function in context.commands():
         handlers.update(dict.fromkeys((info.name, *info.aliases), function))
