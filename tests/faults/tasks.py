@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from taskq import TaskQ
+from taskq import Signature, TaskQ
 from taskq.exceptions import Reject, SoftTimeLimitExceeded
 from tests.faults.journal import Journal
 
@@ -174,6 +174,14 @@ def _add_deadly(app: TaskQ, journal: Journal) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         journal.write("end", key)
         return "alive"
+
+    @app.task(name="become", bind=True)
+    def become(self: Any, key: str, into: Any, times: int = 0) -> Any:
+        """Let a workflow take its place, after it has killed its process a few times."""
+        journal.write("start", key)
+        if self.request.deliveries <= times:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.replace(Signature.from_dict(into, app))
 
     @app.task(name="strike")
     def strike(request: Any, exc: Exception, traceback: str) -> None:
