@@ -63,6 +63,7 @@ def test_a_result_is_kept_as_celery_keeps_it() -> None:
         codec().encode("a", states.SUCCESS, 1, args=[1 << 70]).payload,
         codec().encode("a", states.SUCCESS, 1, _id="other").payload,
     ],
+    ids=range(10),  # some hold the time, which differs between the processes of a run
 )  # fmt: skip
 def test_what_celery_could_not_read_is_kept_whole(payload: bytes) -> None:
     outcome = Outcome("a", states.SUCCESS, payload)
