@@ -39,6 +39,11 @@ def make_broker(url: str, conf: Settings) -> Broker:
         return RedisBroker(address(url, conf, options, conf.broker_use_ssl))
     if scheme in AMQP_SCHEMES:
         return _amqp(url, conf)
+    if scheme.startswith("kombu+"):
+        from taskq.brokers.kombu import KombuBroker
+        from taskq.brokers.kombu.channels import Place
+
+        return KombuBroker(Place(url, conf))
     # importlib.metadata is slow to import, and only brokers of third parties need it.
     from importlib.metadata import entry_points
 

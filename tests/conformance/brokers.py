@@ -85,7 +85,40 @@ _RABBITMQ: Any = {
     ),
 }
 
+
+def _kombu_memory_url(request: pytest.FixtureRequest) -> str:
+    from kombu.transport.memory import Channel
+
+    if "kombu_memory" not in request.fixturenames:
+        Channel.queues.clear()
+        request.fixturenames.append("kombu_memory")
+    return "kombu+memory://"
+
+
+def _kombu_redis_url(request: pytest.FixtureRequest) -> str:
+    return f"kombu+{redis_url(request)}"
+
+
+_KOMBU: Any = {
+    "one_step": False,
+    "lacks": (_RABBITMQ["lacks"] - {"no headers exchanges"})
+    | {
+        "priorities",
+        "to know what was unused",
+        "shared bindings",
+        "quick leases",
+        "revoking",
+        "pauses",
+        "notices",
+        "changes",
+    },
+}
+
 BROKERS = (
+    BrokerKind(
+        "kombu-memory", _kombu_memory_url, survives_restart=False, many_processes=False, **_KOMBU
+    ),
+    BrokerKind("kombu-redis", _kombu_redis_url, **_KOMBU),
     BrokerKind("sqlite", _sqlite_url, _stop_polling_sqlite),
     BrokerKind("redis", redis_url, _stop_polling_redis),
     BrokerKind("redis-tls", tls_url, _stop_polling_redis, slow=True),
@@ -119,7 +152,7 @@ class Site:
         self.url = url
         self.broker: Broker = make_broker(url, Settings())
         # RabbitMQ stores no results.
-        results = "memory://" if url.startswith(("amqp", "pika")) else url
+        results = "memory://" if url.startswith(("amqp", "pika", "kombu")) else url
         self.backend: Backend = make_backend(results, Settings())
 
     def close(self) -> None:

@@ -99,12 +99,14 @@ async def test_publishing_from_many_threads(site: Site, consumer: Consumers) -> 
 # Priorities
 
 
+@pytest.mark.needs("priorities")
 async def test_urgent_first_and_in_order_within(site: Site, consumer: Consumers) -> None:
     priorities = [0, 9, 3, 9, 0, 5, 8, 3, 1]
     site.publish(*(message(n, priority=priority) for n, priority in enumerate(priorities)))
     assert numbers(await take(await consumer("q"), 9, limit=2)) == [1, 3, 6, 5, 2, 7, 8, 0, 4]
 
 
+@pytest.mark.needs("priorities")
 async def test_every_priority_is_one_of_its_own(site: Site, consumer: Consumers) -> None:
     site.publish(*(message(priority, priority=priority) for priority in range(10)))
     assert numbers(await take(await consumer("q"), 10)) == list(range(9, -1, -1))
@@ -186,6 +188,7 @@ async def test_two_consumers_share_a_queue(site: Site, consumer: Consumers) -> N
     assert sorted(found) == list(range(1000))
 
 
+@pytest.mark.needs("to know what was unused")
 async def test_receiving_can_be_cancelled(site: Site, consumer: Consumers) -> None:
     receiver = await consumer("q")
     for _ in range(20):

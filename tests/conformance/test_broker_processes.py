@@ -159,6 +159,7 @@ def test_processes_share_a_queue(
     assert sorted(n for n in found if n >= 0) == list(range(1200))
 
 
+@pytest.mark.needs("quick leases")
 @having("many_processes")
 def test_what_a_killed_process_held_comes_again(kind: BrokerKind, site: Site) -> None:
     site.publish_numbers(range(5))
@@ -187,6 +188,7 @@ async def test_another_process_wakes_a_consumer(
     assert await other.wait() == 0
 
 
+@pytest.mark.needs("shared bindings")
 @having("many_processes")
 def test_bindings_are_known_to_all_processes(kind: BrokerKind, site: Site) -> None:
     with pytest.raises(QueueNotFound):

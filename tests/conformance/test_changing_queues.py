@@ -21,6 +21,8 @@ from tests.conformance.brokers import (
     take_one,
 )
 
+pytestmark = pytest.mark.needs("changes")
+
 
 def declared(site: Site, *names: str) -> list[Queue]:
     queues = [Queue(name) for name in names]

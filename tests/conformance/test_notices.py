@@ -19,6 +19,8 @@ from tests.conformance.places import redis_url
 from tests.conformance.processes import forked
 from tests.servers import RedisServer
 
+pytestmark = pytest.mark.needs("notices")
+
 FANOUT = Channel("commands", "fanout")
 DIRECT = Channel("replies", "direct")
 TOPIC = Channel("events", "topic")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
 from taskq.brokers.base import Broker, QueueDepth
 from tests.conformance.brokers import (
     SHORT,
@@ -19,6 +21,8 @@ from tests.conformance.brokers import (
     take,
     take_one,
 )
+
+pytestmark = pytest.mark.needs("pauses")
 
 
 def test_what_is_paused(broker: Broker) -> None:

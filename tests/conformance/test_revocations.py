@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from tests.conformance.brokers import PATIENCE, Consumers, Site
+
+pytestmark = pytest.mark.needs("revoking")
 
 
 async def test_the_first_question_is_answered_at_once(site: Site, consumer: Consumers) -> None:
