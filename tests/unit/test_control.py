@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -17,6 +18,7 @@ from taskq.brokers.notices import Notice
 from taskq.control import control_command, inspect_command
 from taskq.control.commands import BUILT_IN, known_commands
 from taskq.control.mailbox import commands_channel
+from taskq.exceptions import WorkerShutdown
 from taskq.routing import Broadcast, Queue
 from taskq.worker.control import WorkerState, looking, steering
 from tests.unit.control_bench import ControlBench, control_bench
@@ -437,6 +439,44 @@ async def test_a_slow_command_holds_up_nobody(app: TaskQ) -> None:
         more = [asyncio.create_task(bench.order("wait")) for _ in range(3)]
         gate.set()
         assert await asyncio.gather(slow, *more) == ["done"] * 4
+
+
+async def test_functions_that_hang_take_nothing_from_the_worker(app: TaskQ) -> None:
+    gate = threading.Event()
+
+    @inspect_command
+    def hang(state: WorkerState) -> Any:
+        gate.wait(30)
+        return "done"
+
+    async with control_bench(app) as bench:
+        hanging = [asyncio.create_task(bench.order("hang")) for _ in range(3)]
+        for _ in range(20):  # more than there are threads for the worker's own work
+            app.control.broadcast("hang")
+        await bench.until(lambda: len(bench.node._under_way) == 23, "all to hang")
+        assert await bench.order("scheduled") == []
+        gate.set()
+        assert await asyncio.gather(*hanging) == ["done"] * 3
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+async def test_a_command_does_not_end_the_process(app: TaskQ, asynchronous: bool) -> None:
+    errors: list[BaseException] = [SystemExit(3), KeyboardInterrupt(), StopIteration(1)]
+    errors.append(WorkerShutdown(0))
+
+    def leave(state: WorkerState) -> Any:
+        raise errors.pop(0)
+
+    async def aleave(state: WorkerState) -> Any:
+        leave(state)
+
+    inspect_command(name="leave")(aleave if asynchronous else leave)
+    async with control_bench(app) as bench:
+        for text in ("SystemExit", "KeyboardInterrupt", "StopIteration"):
+            assert text in (await bench.order("leave"))["error"]
+        assert not bench.stopped
+        assert await bench.order("leave") == {"ok": "shutting down"}
+        assert bench.stopped
 
 
 async def test_commands_under_way_are_bounded(app: TaskQ, monkeypatch: pytest.MonkeyPatch) -> None:

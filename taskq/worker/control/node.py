@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from taskq import context
@@ -21,7 +23,13 @@ from taskq.control.mailbox import (
     read_command,
     reply_notice,
 )
-from taskq.exceptions import DecodeError, ImproperlyConfigured, OperationalError, TaskQError
+from taskq.exceptions import (
+    DecodeError,
+    ImproperlyConfigured,
+    OperationalError,
+    TaskQError,
+    WorkerShutdown,
+)
 from taskq.worker.control import looking, steering
 
 if TYPE_CHECKING:
@@ -118,7 +126,11 @@ class Node:
         except TaskQError as exc:
             logger.warning("command %s cannot be obeyed: %s", name, exc)
             return {"error": f"{name}: {exc}"}
-        except Exception as exc:
+        except WorkerShutdown:
+            self._state.stop()
+            return {"ok": "shutting down"}
+        except (Exception, SystemExit, KeyboardInterrupt) as exc:
+            # Also what would end the process: that is not for a command to do.
             logger.exception("command %s with arguments %r has failed", name, arguments)
             return {"error": repr(exc)}
 
@@ -128,7 +140,7 @@ class Node:
         if handler.__module__ in (looking.__name__, steering.__name__):
             return handler(self._state, **arguments)
         # A user's function may take its time, which must not be the event loop's.
-        return await asyncio.to_thread(handler, self._state, **arguments)
+        return await _in_thread(partial(handler, self._state, **arguments))
 
     async def _reply(self, command: Command, value: Any) -> None:
         if command.reply_to is None:
@@ -148,6 +160,40 @@ class Node:
             await asyncio.wait(self._under_way, timeout=timeout)
         for task in list(self._under_way):
             task.cancel()
+
+
+async def _in_thread(function: Callable[[], Any]) -> Any:
+    """Run a user's function in a thread of its own.
+
+    Not in those of `asyncio.to_thread`, which the worker needs for its own work and which
+    keep the process from ending: this one is left behind if it hangs.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Any] = loop.create_future()
+
+    def resolve(value: Any, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(value)
+        elif isinstance(error, Exception | SystemExit) and not isinstance(error, StopIteration):
+            done.set_exception(error)
+        else:
+            done.set_exception(RuntimeError(repr(error)))
+
+    def run() -> None:
+        value, error = None, None
+        try:
+            value = function()
+        except BaseException as exc:
+            error = exc
+        try:
+            loop.call_soon_threadsafe(resolve, value, error)
+        except RuntimeError:
+            pass  # the worker has ended
+
+    threading.Thread(target=run, name="taskq-command", daemon=True).start()
+    return await done
 
 
 def _handlers() -> dict[str, Callable[..., Any | Awaitable[Any]]]:
