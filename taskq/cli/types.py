@@ -56,6 +56,18 @@ def concurrency(text: str) -> int:
     return int(text)
 
 
+def most_and_least(text: str) -> tuple[int, int]:
+    """``10,2``: two numbers, of which the second is no larger.
+
+    Raises:
+        click.BadParameter: it is something else.
+    """
+    most, _, least = text.partition(",")
+    if not (most.isdecimal() and least.isdecimal() and 1 <= int(least) <= int(most)):
+        raise click.BadParameter(f"{text!r}: write the most and the least, such as 10,2")
+    return int(most), int(least)
+
+
 def seconds(text: str) -> float:
     """A length of time above zero.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from taskq.cli.nodename import node_name
 from taskq.cli.output import amount
 from taskq.cli.queue_choice import without
 from taskq.cli.session import Session, pass_session
-from taskq.cli.types import concurrency, log_level, names, seconds
+from taskq.cli.types import concurrency, log_level, most_and_least, names, seconds
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
@@ -44,6 +46,12 @@ AT_LEAST_ONE = click.IntRange(min=1)
     type=AT_LEAST_ONE,
     metavar="N",
     help="So many processes, each with that concurrency.",
+)
+@click.option(
+    "--autoscale",
+    type=most_and_least,
+    metavar="MAX,MIN",
+    help="Scale the pool between these, in place of -c.",
 )
 @click.option(
     "--prefetch-multiplier",
@@ -105,6 +113,7 @@ def worker(
     queues: tuple[str, ...] | None,
     exclude_queues: tuple[str, ...] | None,
     include: tuple[str, ...] | None,
+    autoscale: tuple[int, int] | None,
     beat: bool,
     schedule: str | None,
     scheduler: str | None,
@@ -123,6 +132,7 @@ def worker(
     for option, value in settings.items():
         session.change(SETTING_OF[option], value, f"--{option.replace('_', '-')}")
     session.include = include or ()
+    folder = os.getcwd()
     app = session.app()
     name = node_name(hostname)
     with held(pidfile, name):
@@ -135,6 +145,8 @@ def worker(
             app_spec=session.app_spec,
             overrides=session.overrides(app),
             logfile=log_path(logfile, name),
+            autoscale=autoscale,
+            can_restart=_can_restart(session),
             services=_beat(app, schedule, scheduler) if beat else None,
         )
         if not session.quiet:
@@ -142,7 +154,16 @@ def worker(
         if purge:
             _purge(app, selected, session.quiet)
         status = service.run()
+    if service.restarts:
+        app.close()
+        os.chdir(folder)
+        os.execv(sys.executable, sys.orig_argv)
     click.get_current_context().exit(status)
+
+
+def _can_restart(session: Session) -> bool:
+    """Does HUP mean a restart?  At a terminal it means that this has been closed."""
+    return session.given is None and not (sys.stdin is not None and sys.stdin.isatty())
 
 
 def _beat(app: TaskQ, schedule: str | None, scheduler: str | None) -> dict[str, Service]:

@@ -453,6 +453,12 @@ class Declarations:
     worker_send_task_events: bool = setting(
         False, "Tell events of tasks and of the worker itself, for monitors; `-E` does the same."
     )
+    worker_soft_shutdown_timeout: Seconds = setting(
+        0.0,
+        "Seconds that running tasks have to finish after QUIT or a second TERM, before the cold "
+        "shutdown gives them back.",
+        minimum=0,
+    )
     worker_shutdown_timeout: Seconds | None = setting(
         None,
         "Seconds that running tasks have to finish after TERM; what is left is put back. None "

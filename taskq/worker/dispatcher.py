@@ -397,6 +397,16 @@ class Dispatcher:
         await self._settler.finished()
 
     @property
+    def running(self) -> int:
+        """How many jobs the pool has."""
+        return self._running
+
+    @property
+    def waiting(self) -> int:
+        """How many could run if the pool had room."""
+        return len(self._backlog)
+
+    @property
     def in_flight(self) -> int:
         """How many deliveries are here."""
         return len(self._jobs)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from taskq.brokers.memory import MemoryBroker
 from taskq.exceptions import ImproperlyConfigured
+from taskq.worker.autoscale import Bounds
 from taskq.worker.pool.base import Pool
 from taskq.worker.pool.executors.registry import find_executor
 from taskq.worker.pool.nursery import Nursery, start_nursery
@@ -51,13 +52,16 @@ class PoolPlan:
         return self.processes * self.width
 
 
-def plan_pool(name: str, concurrency: int, processes: int | None = None) -> PoolPlan:
+def plan_pool(
+    name: str, concurrency: int, processes: int | None = None, bounds: Bounds | None = None
+) -> PoolPlan:
     """Divide a number of tasks at a time among processes.
 
     Args:
         name: as for ``-P``.
         concurrency: ``-c``: processes of prefork, tasks in each process elsewhere.
         processes: ``--processes``, which multiplies it.
+        bounds: between what the pool scales itself, instead.
 
     Raises:
         ImproperlyConfigured: there is no such pool, or it cannot be that large.
@@ -67,10 +71,16 @@ def plan_pool(name: str, concurrency: int, processes: int | None = None) -> Pool
     if processes is not None and processes < 1:
         raise ImproperlyConfigured(f"processes={processes}: at least 1 is needed")
     if name == "solo":
+        if bounds:
+            raise ImproperlyConfigured("the solo pool always runs one task: it cannot autoscale")
         return PoolPlan(name, 1, 1, 1)
     if find_executor(name).single:
-        return PoolPlan(name, concurrency * (processes or 1), 1, 1)
-    return PoolPlan(name, processes or 1, concurrency, 2 * concurrency)
+        return PoolPlan(name, bounds.minimum if bounds else concurrency * (processes or 1), 1, 1)
+    processes = processes or 1
+    if bounds is None:
+        return PoolPlan(name, processes, concurrency, 2 * concurrency)
+    width, widest = (-(-count // processes) for count in (bounds.minimum, bounds.maximum))
+    return PoolPlan(name, processes, width, widest)
 
 
 def prepare_pool(

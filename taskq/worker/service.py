@@ -19,12 +19,14 @@ from taskq import signals
 from taskq.exceptions import ImproperlyConfigured, OperationalError
 from taskq.routing import Broadcast, Queue
 from taskq.worker.admission import Admission
+from taskq.worker.autoscale import Autoscaler, Bounds
 from taskq.worker.chords import ChordKeeper
 from taskq.worker.consuming import Consuming
 from taskq.worker.control import Node, WorkerState
 from taskq.worker.dispatcher import Dispatcher
 from taskq.worker.events import WorkerEvents
 from taskq.worker.fates import Fates
+from taskq.worker.halting import STOPPING, Halt, SignalHandlers, remapped
 from taskq.worker.loops import loop_factory
 from taskq.worker.pauses import Pauses
 from taskq.worker.pool.base import Pool
@@ -36,6 +38,7 @@ from taskq.worker.processors import processors
 from taskq.worker.rates import RateLimits
 from taskq.worker.runs import Runs
 from taskq.worker.settler import Settler
+from taskq.worker.stacks import dump_stacks
 from taskq.worker.window import Window
 
 if TYPE_CHECKING:
@@ -44,9 +47,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskq.worker")
 
-_SAME_SIGNAL = 0.1
-"""Seconds within which a signal that comes again is the same: programs like timeout(1) send
-it to the process and to its group."""
 _CLEANUP_EVERY = 600.0
 """Seconds between two clean-ups of expired results."""
 
@@ -74,6 +74,9 @@ class Worker:
         app_spec: the app as ``-A`` names it, for children that must start afresh.
         overrides: settings that the command line changed, for the same.
         logfile: the file to which the log goes, for the same.
+        autoscale: the most and the least tasks at a time, between which the pool scales itself;
+            it begins with the least.
+        can_restart: HUP stops it to be started anew, and `restarts` tells whoever called `run`.
         services: what else starts and stops with the worker, by name: functions that give
             coroutines, which run until they are cancelled. One that raises ends the worker.
 
@@ -99,13 +102,18 @@ class Worker:
         app_spec: str | None = None,
         overrides: dict[str, str] | None = None,
         logfile: str | None = None,
+        autoscale: tuple[int, int] | None = None,
+        can_restart: bool = False,
         services: Mapping[str, Service] | None = None,
     ) -> None:
         conf = app.conf
         self.app = app
         self.concurrency = concurrency or conf.worker_concurrency or processors()
         self.pool_name = pool or conf.worker_pool
-        self.plan = plan_pool(self.pool_name, self.concurrency, processes or conf.worker_processes)
+        self._bounds = Bounds(*autoscale) if autoscale else None
+        self.plan = plan_pool(
+            self.pool_name, self.concurrency, processes or conf.worker_processes, self._bounds
+        )
         self.concurrency = self.plan.size
         self.hostname = hostname or f"taskq@{socket.gethostname()}"
         self._names = queues
@@ -125,13 +133,8 @@ class Worker:
         self._overrides = overrides or {}
         self._logfile = logfile
         self._services = dict(services or {})
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop_requested = False
-        self._cold_requested = False
-        self._last_signal = (0, 0.0)
-        self._stop: asyncio.Event | None = None
-        self._cold: asyncio.Event | None = None
-        self._at_once: asyncio.Event | None = None
+        self._halt = Halt(conf.worker_soft_shutdown_timeout, can_restart)
+        remapped(signal.SIGTERM)  # a mistake in it is to be told now
         self._ready = threading.Event()
         # Two containers may have the same host name, and both the pid 1.
         self._unique = f"{self.hostname}.{os.getpid()}.{secrets.token_hex(4)}"
@@ -157,6 +160,7 @@ class Worker:
         Returns:
             The exit status: 0 if nothing was lost.
         """
+        _refuse_pickle_as_root(self.app)
         self.app.load_modules()
         signals.worker_init.send(self)
         nursery = self._start_nursery()
@@ -179,10 +183,7 @@ class Worker:
     # On the event loop
 
     async def _main(self, nursery: Nursery | None) -> int:
-        self._loop = asyncio.get_running_loop()
-        self._stop, self._cold, self._at_once = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        if self._stop_requested:
-            self._stop.set()
+        self._halt.attach()
         pool = make_pool(self.app, self.plan, self._options, nursery)
         queues = self.queues()
         broker, backend = self.app.broker, self.app.backend
@@ -205,6 +206,7 @@ class Worker:
         dispatcher.rates = rates
         consuming = Consuming(self.app, consumer, queues, self._unique, dispatcher)
         pauses = Pauses(broker, dispatcher, consuming.names)
+        scaler = Autoscaler(pool, dispatcher, self._bounds) if self._bounds else None
         heartbeat = self.app.conf.worker_heartbeat_interval
         events = WorkerEvents(self.app, self.hostname, dispatcher, pool, heartbeat)
         node = Node(
@@ -222,9 +224,14 @@ class Worker:
                 time.monotonic(),
                 admission.limits,
                 self._options.max_tasks,
+                scaler,
             )
         )
-        with _SignalHandlers(self._loop, self._on_signal):
+        handlers: dict[int, Callable[[int], None]] = {
+            **dict.fromkeys(STOPPING, self._halt.on_signal),
+            signal.SIGUSR1: lambda _: dump_stacks(pool),
+        }
+        with SignalHandlers(handlers):
             await pool.start(dispatcher)
             services = {
                 "fetch": dispatcher.fetch(),
@@ -236,6 +243,8 @@ class Worker:
                 "events": events.run(),
                 **{name: start() for name, start in self._services.items()},
             }
+            if scaler is not None:
+                services["autoscale"] = scaler.run()
             if self.app.conf.worker_enable_remote_control:
                 services["control"] = node.serve()
             own = [queue.name for queue in queues if not isinstance(queue, Broadcast)]
@@ -253,19 +262,18 @@ class Worker:
         events: WorkerEvents,
     ) -> int:
         """From ready to stopped; the order of the lines is the order of the shutdown."""
-        assert self._stop is not None
         tasks = {name: asyncio.create_task(run, name=name) for name, run in services.items()}
         if self.app.conf.worker_send_task_events:
             events.enable()
         self._ready.set()
         signals.worker_ready.send(self)
         logger.info("%s ready.", self.hostname)
-        stopping = asyncio.create_task(self._stop.wait())
+        stopping = asyncio.create_task(self._halt.asked())
         broken = asyncio.create_task(self._watch_over(tasks, dispatcher))
         await asyncio.wait([stopping, broken], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         signals.worker_shutting_down.send(
-            self.hostname, sig="TERM", how="Cold" if self._cold_requested else "Warm", exitcode=0
+            self.hostname, sig="TERM", how="Cold" if self._halt.is_cold else "Warm", exitcode=0
         )
         # 1. Nothing new; what the consumer is just receiving goes back when it closes.
         await _cancel(tasks.pop("fetch"))
@@ -299,10 +307,9 @@ class Worker:
 
     async def _drain(self, dispatcher: Dispatcher) -> None:
         """Wait for what is running: for the grace period, or until the stop becomes cold."""
-        assert self._cold is not None
         waits = [
             asyncio.create_task(dispatcher.idle()),
-            asyncio.create_task(self._cold.wait()),
+            asyncio.create_task(self._halt.no_more_time()),
         ]
         timeout = self.app.conf.worker_shutdown_timeout
         await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -311,10 +318,9 @@ class Worker:
 
     async def _write_out(self, dispatcher: Dispatcher, tasks: dict[str, asyncio.Task[None]]) -> int:
         """Wait until everything is settled; a third signal, or a dead settler, ends the wait."""
-        assert self._at_once is not None
         failure, dispatcher.failure = dispatcher.failure, ""
         idle = asyncio.create_task(dispatcher.idle())
-        at_once = asyncio.create_task(self._at_once.wait())
+        at_once = asyncio.create_task(self._halt.at_once())
         await asyncio.wait([idle, at_once, tasks["settle"]], return_when=asyncio.FIRST_COMPLETED)
         await _cancel(idle)
         at_once.cancel()
@@ -348,22 +354,7 @@ class Worker:
             except Exception:
                 logger.warning("expired results could not be deleted", exc_info=True)
 
-    # Stopping
-
-    def _on_signal(self, number: int) -> None:
-        name = signal.Signals(number).name
-        last, self._last_signal = self._last_signal, (number, time.monotonic())
-        if last[0] == number and self._last_signal[1] - last[1] < _SAME_SIGNAL:
-            return
-        if self._cold_requested and self._at_once is not None:
-            logger.warning("%s: shutdown at once, what is not written yet is left behind", name)
-            self._at_once.set()
-        elif number == signal.SIGQUIT or self._stop_requested:
-            logger.warning("%s: cold shutdown, what is running goes back", name)
-            self.stop(cold=True)
-        else:
-            logger.warning("%s: warm shutdown, waiting for what is running", name)
-            self.stop()
+    # From outside
 
     def stop(self, cold: bool = False) -> None:
         """Ask it to stop; can be called from any thread.
@@ -371,40 +362,34 @@ class Worker:
         Args:
             cold: do not wait for what is running, but give it back.
         """
-        self._stop_requested = True
-        self._cold_requested = self._cold_requested or cold
-        if self._loop is not None and self._stop is not None and self._cold is not None:
-            self._loop.call_soon_threadsafe(self._stop.set)
-            if cold:
-                self._loop.call_soon_threadsafe(self._cold.set)
+        self._halt.stop(cold)
+
+    @property
+    def restarts(self) -> bool:
+        """Has it stopped to be started anew?"""
+        return self._halt.restarts
 
     def wait_ready(self, timeout: float | None = None) -> bool:
         """Block another thread until the worker consumes; False if the time is over."""
         return self._ready.wait(timeout)
 
 
-class _SignalHandlers:
-    """The worker's signal handlers, where it runs on the main thread."""
-
-    _NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, handle: Callable[[int], None]) -> None:
-        self._loop = loop
-        self._handle = handle
-        self._installed = threading.current_thread() is threading.main_thread()
-
-    def __enter__(self) -> None:
-        for number in self._NUMBERS if self._installed else ():
-            # What is ignored stays ignored: nohup(1) has asked for it.
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._loop.add_signal_handler(number, self._handle, number)
-
-    def __exit__(self, *exc_info: object) -> None:
-        for number in self._NUMBERS if self._installed else ():
-            self._loop.remove_signal_handler(number)
-
-
 async def _cancel(task: asyncio.Task[Any]) -> None:
     """Cancel a task and wait until it has ended; its own error has been told already."""
     task.cancel()
     await asyncio.wait([task])
+
+
+def _refuse_pickle_as_root(app: TaskQ) -> None:
+    """Whoever can send a message that is pickled can run any code, which is not to be root's.
+
+    Raises:
+        ImproperlyConfigured: pickle is accepted, and the process is root's.
+    """
+    if os.geteuid() or os.environ.get("C_FORCE_ROOT"):
+        return
+    if "application/x-python-serialize" in app.serializers.content_types(app.conf.accept_content):
+        raise ImproperlyConfigured(
+            "accept_content lets in pickle, by which whoever can send a message runs any code, and "
+            "this worker would run it as root: start it as another user, or set C_FORCE_ROOT=1"
+        )

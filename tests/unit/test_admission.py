@@ -10,6 +10,7 @@ import pytest
 
 from taskq import Task, TaskQ, signals
 from taskq.brokers.base import Delivery, Fate, Settlement
+from taskq.exceptions import ImproperlyConfigured
 from taskq.worker.admission import Admission
 from taskq.worker.fates import Fates
 from taskq.worker.job import Job
@@ -200,3 +201,13 @@ def test_headers_that_are_not_there(app: TaskQ, add: Task[..., Any], header: str
 def test_whoever_wants_no_result_gets_none(app: TaskQ, add: Task[..., Any]) -> None:
     verdict = settled(judge(app, make_delivery(app, "unknown", ignore_result=True)))
     assert (verdict.fate, verdict.outcome) == (Fate.DEAD, None)
+
+
+def test_root_runs_no_worker_that_accepts_pickle(
+    app: TaskQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.conf.update(accept_content=["json", "pickle"])
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.delenv("C_FORCE_ROOT", raising=False)
+    with pytest.raises(ImproperlyConfigured, match="C_FORCE_ROOT=1"):
+        app.Worker(pool="solo").run()

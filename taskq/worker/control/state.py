@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from taskq.app import TaskQ
     from taskq.worker.admission import Admission
+    from taskq.worker.autoscale import Autoscaler
     from taskq.worker.consuming import Consuming
     from taskq.worker.dispatcher import Dispatcher
     from taskq.worker.events import WorkerEvents
@@ -39,6 +40,7 @@ class WorkerState:
         started: when it started, by the monotonic clock.
         limits: its hard and soft time limit, for tasks without one.
         max_tasks: tasks after which a process is replaced.
+        autoscaler: makes the pool larger and smaller, if anything does.
     """
 
     app: TaskQ
@@ -54,3 +56,4 @@ class WorkerState:
     started: float
     limits: tuple[float | None, float | None] = (None, None)
     max_tasks: int | None = None
+    autoscaler: Autoscaler | None = None

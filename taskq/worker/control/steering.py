@@ -185,7 +185,15 @@ def pool_restart(
 
 
 def autoscale(state: WorkerState, max: Any = None, min: Any = None) -> Any:
-    raise ImproperlyConfigured("this worker does not scale itself: use pool_grow and pool_shrink")
+    if state.autoscaler is None:
+        raise ImproperlyConfigured(
+            "this worker does not scale itself: start it with --autoscale, or use pool_grow and "
+            "pool_shrink"
+        )
+    bounds = state.autoscaler.update(
+        None if max is None else _count("max", max), None if min is None else _count("min", min)
+    )
+    return ok(f"autoscale now max={bounds.maximum} min={bounds.minimum}")
 
 
 def rate_limit(state: WorkerState, task_name: str, rate_limit: Any) -> Any:
