@@ -51,4 +51,4 @@ def record_of(app: Sender, chord: PlannedChord, root_id: str | None) -> ChordRec
     # What a worker looks at that must not decode bodies.
     message.headers["chord_size"] = chord.size
     message.headers["opened"] = time.time()
-    return ChordRecord(chord.group_id, pack(message))
+    return ChordRecord(chord.group_id, pack(message), size=chord.size)

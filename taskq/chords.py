@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from taskq import states
-from taskq.backends.base import Outcome
 from taskq.canvas.chord import CHORD_TASK
 from taskq.canvas.plan import link_ids
 from taskq.canvas.signature import as_list
@@ -15,11 +14,15 @@ from taskq.exceptions import ChordError, OperationalError
 from taskq.execution.opening import Opener
 from taskq.failure import ExceptionInfo, rebuild
 from taskq.follow_ups import FollowUps
+from taskq.group_result import GroupResult
 from taskq.message import TaskMessage, unpack
 from taskq.request import Request
 from taskq.task import Task
 
 logger = logging.getLogger("taskq.task")
+
+_NESTED = 10.0
+"""Seconds to wait for the stored results of members that have ended."""
 
 
 class _ChordTask(Task[..., None]):
@@ -35,23 +38,33 @@ class _ChordTask(Task[..., None]):
     autoretry_for = (OperationalError, OSError)
     default_retry_delay = 1
 
-    def run(self, group: str, size: int, overdue: bool = False) -> None:
+    def run(
+        self,
+        group: str,
+        size: int,
+        overdue: bool = False,
+        body: Mapping[str, Any] | None = None,
+    ) -> None:
         """Send what follows with the members' results, or tell who waits for it of an error.
 
         Args:
             group: the header's id.
             size: how many members there are.
             overdue: nobody waits for the rest of them any longer.
+            body: what follows, if a sender of another kind sent it with the members.
         """
         backend = self.app.backend
+        if not backend.claim_chord(group):
+            logger.info("chord %s: its body has been sent before", group)
+            return
         parts = backend.chord_parts(group)
         record = backend.chord_record(group)
-        steps = self._steps(record)
-        if not steps or (len(parts) < size and not overdue):
+        steps = self._steps(record, body)
+        if not steps or (len(parts) < max(size, 1) and not overdue):
             logger.warning("chord %s: its body has been sent before", group)
             return
         try:
-            messages = self._messages(group, steps, self._values(parts, size))
+            messages = self._messages(group, steps, self._values(group, parts, size))
         except (OperationalError, OSError):
             raise
         except ChordError as error:
@@ -63,15 +76,14 @@ class _ChordTask(Task[..., None]):
             self.app.producer.publish(messages)
         backend.forget_chord(group)
 
-    def _steps(self, record: bytes | None) -> list[Any]:
+    def _steps(self, record: bytes | None, body: Mapping[str, Any] | None) -> list[Any]:
         """What follows, the last step first; nothing if it was sent before."""
         if record is None:
-            # A member that was sent by software of another kind brought it along.
-            return list(self.request.chain or ())
+            return [body] if body else []
         opened = Opener(self.app, self.request.hostname).open(unpack(record), "", 1)
         return list(opened.chain or ())
 
-    def _values(self, parts: Mapping[int, bytes], size: int) -> list[Any]:
+    def _values(self, group: str, parts: Mapping[int, bytes], size: int) -> list[Any]:
         """The members' results, in their order.
 
         Raises:
@@ -81,7 +93,7 @@ class _ChordTask(Task[..., None]):
         codec = self.app.result_codec
         values = []
         for index in sorted(parts):
-            document = codec.decode(Outcome("", states.SUCCESS, parts[index]))
+            document = codec.decode_member(parts[index])
             if document["status"] != states.SUCCESS:
                 cause = document["result"]
                 what = rebuild(dict(cause)) if isinstance(cause, Mapping) else cause
@@ -90,6 +102,11 @@ class _ChordTask(Task[..., None]):
         if len(values) < size:
             days = round(self.app.backend.chord_expires / 86400)
             raise ChordError(f"{len(values)} of {size} members have ended within {days} days")
+        if self.app.backend.shares_chords:
+            # Celery keeps which results belong together where groups are among the members.
+            nested = self.app.restore_group(group)
+            if nested is not None and any(isinstance(each, GroupResult) for each in nested):
+                return list(nested.get(_NESTED, disable_sync_subtasks=False))
         return values
 
     def _messages(self, group: str, steps: list[Any], values: list[Any]) -> list[TaskMessage]:

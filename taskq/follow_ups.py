@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from taskq import states
 from taskq.backends.base import ChordPart, Outcome
 from taskq.canvas import Signature, chain
-from taskq.canvas.chord import CHORD_TASK
+from taskq.canvas.chord import CHORD_TASK, SHARED_CHORDS_QUEUE
 from taskq.canvas.plan import link_ids, make_plan
 from taskq.canvas.steps import COMPOSITE
 from taskq.chord_records import keep_chords
@@ -150,7 +150,29 @@ class FollowUps:
         """
         if request.is_eager or request.message is None:
             return None
+        if self._app.conf.celery_interop and self._app.backend.shares_chords:
+            return self._shared_part(request, state, value)
         return self.part_of(request.message, request.queue, state, value, request.chord, outcome)
+
+    def _shared_part(self, request: Request, state: str, value: Any) -> ChordPart | None:
+        """`part` of a chord whose members run with Celery's workers as well.
+
+        Celery says of each member where it belongs; of a chain, with its last step.
+        """
+        body, task_id = request.chord, request.id or ""
+        group, index = request.group, request.group_index
+        if not body and request.chain:
+            last = last_options(request.chain[0])
+            body, task_id = last.get("chord"), last.get("task_id") or task_id
+            group, index = last.get("group_id"), last.get("group_index")
+        if not isinstance(body, Mapping) or type(group) is not str or type(index) is not int:
+            return None
+        size = body.get("chord_size")
+        size = size if type(size) is int else 0
+        place = [group, index, size]
+        payload = self._app.result_codec.encode_member(task_id, state, value)
+        done = self.done(place, SHARED_CHORDS_QUEUE, body)
+        return ChordPart(group, index, size, payload, done, task_id)
 
     def part_of(
         self,
@@ -178,6 +200,10 @@ class FollowUps:
         if place is None or not is_place(place):
             return None
         header, index, size = place
+        if self._app.conf.celery_interop and self._app.backend.shares_chords:
+            payload = self._app.result_codec.encode_member(message.id, state, value)
+            done = self.done(place, SHARED_CHORDS_QUEUE, body)
+            return ChordPart(header, index, size, payload, done, message.id)
         if outcome is None:
             outcome = self._app.result_codec.encode(message.id, state, value)
         by_value = isinstance(body, Mapping) and body.get("task") != CHORD_TASK
@@ -214,10 +240,11 @@ class FollowUps:
             "once": once or f"{header}:chord",
             "ignore_result": True,
         }
-        if isinstance(body, Mapping):
-            options["chain"] = [dict(body)]
         task = self._app.tasks[CHORD_TASK]
-        kwargs = {"overdue": True} if overdue else {}
+        kwargs: dict[str, Any] = {"overdue": True} if overdue else {}
+        if isinstance(body, Mapping) and body.get("task") != CHORD_TASK:
+            # Not as what follows in a chain: that would follow this task as well.
+            kwargs["body"] = dict(body)
         done = self._app.producer.build(CHORD_TASK, (header, size), kwargs, options, task)
         # To the member's own queue: this worker consumes it, and it is counted in one step there.
         done.exchange, done.routing_key = "", queue
@@ -301,6 +328,14 @@ def check_steps(embed: dict[str, Any]) -> None:
             steps = [steps[0], steps[-1]]
         if type(steps) is not list or not (name == "errbacks" or all(map(_is_signature, steps))):
             raise TypeError(f"{name} must be a list of signatures")
+
+
+def last_options(step: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options of the task that a step of a chain ends with."""
+    while (kind := step.get("subtask_type")) in ("chain", "chord"):
+        inner = step.get("kwargs") or {}
+        step = inner["tasks"][-1] if kind == "chain" else inner["body"]
+    return step.get("options") or {}
 
 
 def is_place(place: Any) -> bool:

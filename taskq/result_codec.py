@@ -176,15 +176,42 @@ class ResultCodec:
             return False
         return True
 
+    def encode_member(self, task_id: str, state: str, value: Any) -> bytes:
+        """What Celery keeps of a member of a chord: ``[1, id, state, result]``.
+
+        Raises:
+            EncodeError: the value cannot be encoded.
+        """
+        if isinstance(value, BaseException):
+            value = describe(value, self._encodable, self._for_celery)
+        return self._serializers.encode((1, task_id, state, value), self._serializer).body
+
+    def decode_member(self, payload: bytes) -> dict[str, Any]:
+        """The document of a member of a chord, also in Celery's form.
+
+        Raises:
+            DecodeError: the bytes are none.
+        """
+        document = self._document(payload)
+        if isinstance(document, list | tuple):
+            try:
+                _, task_id, status, result = document
+            except ValueError as exc:
+                raise DecodeError(f"a member of a chord is no {document!r}") from exc
+            return {"task_id": task_id, "status": status, "result": result}
+        return dict(document)
+
+    def _document(self, payload: bytes) -> Any:
+        payload = decompress_result(payload)
+        return self._serializers.decode(payload, self._content_type, "utf-8", self._accept)
+
     def decode(self, outcome: Outcome) -> dict[str, Any]:
         """The document in an outcome.
 
         Raises:
             DecodeError: the bytes are no result document.
         """
-        payload = decompress_result(outcome.payload)
-        document = self._serializers.decode(payload, self._content_type, "utf-8", self._accept)
-        return dict(document)
+        return dict(self._document(outcome.payload))
 
 
 _USUAL = frozenset({"children"})

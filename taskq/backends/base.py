@@ -46,6 +46,7 @@ class ChordPart(msgspec.Struct, array_like=True, gc=False):
         size: how many members there are.
         payload: the member's encoded result document.
         done: the message to send when all members have ended; accepted a single time.
+        task_id: the member's.
     """
 
     group: str
@@ -53,6 +54,7 @@ class ChordPart(msgspec.Struct, array_like=True, gc=False):
     size: int
     payload: bytes
     done: TaskMessage
+    task_id: str = ""
 
 
 class ChordRecord(msgspec.Struct, array_like=True, gc=False):
@@ -63,11 +65,13 @@ class ChordRecord(msgspec.Struct, array_like=True, gc=False):
         payload: the packed message of the task that sends what follows.
         count: how many members have ended, as far as a store has counted them; less those
             that joined later, so that it is to be compared with the size of the header.
+        size: of the header.
     """
 
     group: str
     payload: bytes
     count: int = 0
+    size: int = 0
 
 
 def supersedes(state: str, known: str) -> bool:
@@ -86,6 +90,8 @@ class Backend(ABC):
 
     addressed = False
     """Outcomes are sent to an address, `Outcome.reply_to`, in place of being kept for all."""
+    shares_chords = False
+    """Are chords counted together with workers of Celery's?"""
 
     def __init__(self, expires: float = 86400.0) -> None:
         self.expires = expires
@@ -197,6 +203,14 @@ class Backend(ABC):
         """What follows a chord; None if that has been sent, or has expired."""
         found = self.fetch([_chord(group)])
         return found[_chord(group)].payload if found else None
+
+    def claim_chord(self, group: str) -> bool:
+        """May what follows a chord be sent now?  False if it has been sent.
+
+        Raises:
+            OperationalError: somebody else is sending it, and it is to be asked again.
+        """
+        return True
 
     def forget_chord(self, group: str) -> None:
         """Delete all that is known of a chord."""

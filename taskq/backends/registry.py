@@ -90,6 +90,7 @@ def _memory(url: str, conf: Settings) -> Backend:
 def _redis(url: str, conf: Settings) -> Backend:
     with driver(("redis", "hiredis"), "redis", scheme_of(url)):
         from taskq.backends.redis import RedisBackend
+        from taskq.backends.redis.celery_chords import CeleryChords
         from taskq.stores.redis.address import address
 
     # The broker's own options hold for results in the same place.
@@ -99,7 +100,11 @@ def _redis(url: str, conf: Settings) -> Backend:
         **conf.result_backend_transport_options,
     }
     tls = conf.redis_backend_use_ssl or (conf.broker_use_ssl if same else None)
-    return RedisBackend(address(url, conf, options, tls), _expires(conf))
+    where = address(url, conf, options, tls)
+    # Celery's workers take messages from other brokers than taskq's own on Redis.
+    beside = conf.celery_interop and scheme_of(conf.broker_url) not in REDIS_SCHEMES
+    kind = CeleryChords if beside and not where.cluster else RedisBackend
+    return kind(where, _expires(conf))
 
 
 def _sql(url: str, conf: Settings) -> Backend:

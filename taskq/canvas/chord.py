@@ -18,6 +18,10 @@ CHORD_TASK = "taskq.chord"
 """The name of the task that sends a chord's body when all members have ended."""
 
 
+SHARED_CHORDS_QUEUE = "taskq.chords"
+"""Where that task is sent beside Celery, whose workers do not know it."""
+
+
 class chord(Signature):  # noqa: N801 - the field's name for it
     """Tasks that run at the same time, and one that gets the list of their results.
 

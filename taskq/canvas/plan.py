@@ -13,6 +13,7 @@ from taskq.canvas.steps import of_member, steps_of
 from taskq.message import new_id
 
 if TYPE_CHECKING:
+    from taskq.app import TaskQ
     from taskq.group_result import GroupResult
     from taskq.result import AsyncResult
 
@@ -142,7 +143,7 @@ def _take(plan: Plan, piece: _Piece, make_id: Callable[[], str]) -> list[_Piece]
     begun["args"], begun["kwargs"], _ = begun.merge(piece.args, piece.kwargs)
     if rest:
         # Protocol 2 keeps what follows in reverse, so that each step takes the last.
-        begun["options"]["chain"] = rest[::-1]
+        begun["options"]["chain"] = _passed_on(begun.app, rest)[::-1]
     plan.calls.append(begun)
     return []
 
@@ -153,6 +154,34 @@ def _begun_group(step: Signature, make_id: Callable[[], str]) -> group:
     begun = group(step, app=step._app)
     begun["options"] = {**options, "task_id": own}
     return begun
+
+
+def _body(app: TaskQ, steps: list[Signature]) -> Signature | dict[str, Any]:
+    """What members carry as the body: a mark, since the store keeps what follows.
+
+    Workers of Celery's send it themselves, and so need all of it.
+    """
+    if not (app.conf.celery_interop and app.backend.shares_chords):
+        return {"task": CHORD_TASK, "options": {}}
+    return _joined(_with_chords(steps), app)
+
+
+def _passed_on(app: TaskQ, steps: list[Signature]) -> list[Signature]:
+    """The further steps of a chain as messages have them, for Celery's workers in its own form."""
+    return _with_chords(steps) if app.conf.celery_interop else steps
+
+
+def _with_chords(steps: list[Signature]) -> list[Signature]:
+    """The same steps, with chords in place of groups that something follows."""
+    for number, step in enumerate(steps[:-1]):
+        if isinstance(step, group):
+            body = _joined(_with_chords(steps[number + 1 :]), step._app)
+            return [*steps[:number], Signature.kind("chord")(step, body, app=step._app)]
+    return steps
+
+
+def _joined(steps: list[Signature], app: TaskQ | None) -> Signature:
+    return steps[0] if len(steps) == 1 else Signature.kind("chain")(*steps, app=app)
 
 
 def _members(
@@ -175,7 +204,7 @@ def _members(
     if rest:
         root_id = options.get("root_id")
         plan.chords.append(PlannedChord(str(begun.id), len(members), rest, root_id))
-        place["chord"] = {"task": CHORD_TASK, "options": {}, "chord_size": len(members)}
+        place["chord"] = {**_body(begun.app, rest), "chord_size": len(members)}
     args, kwargs, _ = begun.merge(piece.args, piece.kwargs)
     del kwargs["tasks"]
     return [

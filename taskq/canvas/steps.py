@@ -85,10 +85,18 @@ def _parts_of_chord(part: _Part) -> tuple[list[Signature], _Part]:
         # Not its place in another group, but the name of its own.
         header = header.clone(task_id=options["group_id"])
         part = part._replace(options={k: v for k, v in options.items() if k != "group_id"})
+    if body.id is not None and part.options.get("task_id") in _ids_of(header):
+        # Celery's chords are called as their headers are, and their bodies by their own names.
+        part = part._replace(options={k: v for k, v in part.options.items() if k != "task_id"})
     given = {k: v for k, v in signature["kwargs"].items() if k not in _OF_CHORD}
     if signature["args"] or given:
         header = header.clone(signature["args"], given)
     return [header, body], part
+
+
+def _ids_of(header: Any) -> set[str | None]:
+    """What a header is called, by itself and by its members."""
+    return {header.id, *(member["options"].get("group_id") for member in header.tasks)} - {None}
 
 
 def _spread(parts: Sequence[Signature], whole: _Part) -> list[_Part]:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from taskq import signals
+from taskq.canvas.chord import SHARED_CHORDS_QUEUE
 from taskq.exceptions import ImproperlyConfigured, OperationalError
 from taskq.routing import Broadcast, Queue
 from taskq.worker.admission import Admission
@@ -152,6 +153,8 @@ class Worker:
         found = [router.queue(name) for name in names if name not in self._excluded]
         if not found:
             raise ImproperlyConfigured("no queue is left to consume: check -Q, -X and task_queues")
+        if self.app.conf.celery_interop and self.app.backend.shares_chords:
+            found.append(router.queue(SHARED_CHORDS_QUEUE))
         return [q.for_consumer(self._unique) if isinstance(q, Broadcast) else q for q in found]
 
     def run(self) -> int:

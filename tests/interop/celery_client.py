@@ -19,7 +19,7 @@ from kombu import Connection
 
 from tests.interop.celery_side import app
 
-PATIENCE = 30
+PATIENCE = 15
 
 
 def send(name: str, args: list[Any], kwargs: dict[str, Any], **options: Any) -> str:

@@ -34,7 +34,7 @@ def test_celery_asks_all_workers(town: Town) -> None:
     assert stats["pid"] == town.taskq_worker.pid
     assert stats["pool"]["max-concurrency"] == 2
     queues = by_name(celery.inspect("active_queues", [TASKQ]))[TASKQ]
-    assert sorted(queue["name"] for queue in queues) == ["celery", ON_TASKQ]
+    assert sorted(queue["name"] for queue in queues) == ["celery", ON_TASKQ, "taskq.chords"]
 
 
 def test_taskq_asks_all_workers(town: Town) -> None:
@@ -175,7 +175,11 @@ def test_flower_shows_and_steers_a_worker(town: Town, flower: Flower, tmp_path: 
     )
     shown = flower.call("GET", "/api/workers")[TASKQ]
     assert shown["stats"]["pool"]["max-concurrency"] == 2
-    assert sorted(queue["name"] for queue in shown["active_queues"]) == ["celery", ON_TASKQ]
+    assert sorted(queue["name"] for queue in shown["active_queues"]) == [
+        "celery",
+        ON_TASKQ,
+        "taskq.chords",
+    ]
     assert "interop.add" in shown["registered"]
 
     sent = town.celery.send("interop.add", [1, 2], {}, queue=ON_TASKQ)

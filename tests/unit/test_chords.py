@@ -471,8 +471,8 @@ def test_a_body_without_an_id(
     app.backend.add_parts(
         [ChordPart("g", 0, 1, app.result_codec.encode("1", "SUCCESS", 5).payload, None)]  # type: ignore[arg-type]
     )
-    steps = {"chain": [{"task": "total"}]}
-    run(app.producer.build(CHORD_TASK, ("g", 1), {}, {"task_id": "c", **steps}))  # type: ignore[typeddict-item]
+    body = {"task": "total"}
+    run(app.producer.build(CHORD_TASK, ("g", 1), {"body": body}, {"task_id": "c"}))
     (message,) = sent(app)
     assert content(app, message)[0] == [[5]]
 
