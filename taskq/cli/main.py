@@ -32,6 +32,7 @@ COMMANDS = {
     "schedule": "taskq.cli.schedule:schedule",
     "settings": "taskq.cli.settings:settings",
     "status": "taskq.cli.remote:status",
+    "upgrade": "taskq.cli.upgrade:upgrade",
     "worker": "taskq.cli.worker:worker",
 }
 """Where each command is, as an entry point says it: loaded when it is used, and no sooner."""
