@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from taskq.canvas.maps import MAP_TASK, STARMAP_TASK
 from taskq.canvas.plan import ACCUMULATE_TASK
 from taskq.canvas.signature import Signature
-from taskq.chords import make_chord_task
+from taskq.chords import make_chord_task, make_chord_unlock_task
 from taskq.execution.calling import call
 from taskq.task import Task
 
@@ -42,6 +42,14 @@ class _Accumulate(Task[..., Any]):
         return args if index is None else args[index]
 
 
+class _Cleanup(Task[..., None]):
+    name = "celery.backend_cleanup"
+
+    def run(self) -> None:
+        """Delete results that have expired, from stores that do not do that by themselves."""
+        self.app.backend.cleanup()
+
+
 def _function(app: TaskQ, task: Mapping[str, Any]) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     signature = Signature.from_dict(task, app)
     return app.tasks[signature.task].run, signature.args, signature.kwargs
@@ -49,7 +57,7 @@ def _function(app: TaskQ, task: Mapping[str, Any]) -> tuple[Any, tuple[Any, ...]
 
 def builtin_tasks() -> list[Task[..., Any]]:
     """The tasks, for one app; also under the names that Celery gives them."""
-    tasks: list[Task[..., Any]] = [make_chord_task()]
+    tasks: list[Task[..., Any]] = [make_chord_task(), make_chord_unlock_task(), _Cleanup()]
     for kind, word in ((_Map, "map"), (_Starmap, "starmap"), (_Accumulate, "accumulate")):
         other = kind()
         other.name = f"celery.{word}"

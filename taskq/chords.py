@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from taskq import states
@@ -14,7 +14,7 @@ from taskq.exceptions import ChordError, OperationalError
 from taskq.execution.opening import Opener
 from taskq.failure import ExceptionInfo, rebuild
 from taskq.follow_ups import FollowUps
-from taskq.group_result import GroupResult
+from taskq.group_result import GroupResult, result_from_tuple
 from taskq.message import TaskMessage, unpack
 from taskq.request import Request
 from taskq.task import Task
@@ -159,6 +159,52 @@ def _errbacks(steps: list[Any]) -> list[Any]:
         if found:
             return found
     return []
+
+
+class _ChordUnlock(_ChordTask):
+    """Celery's way where the store does not count: it is repeated until all members have ended."""
+
+    name = "celery.chord_unlock"
+
+    def run(  # type: ignore[override]  # the arguments are Celery's
+        self,
+        group_id: str,
+        callback: Mapping[str, Any],
+        interval: float | None = None,
+        max_retries: int | None = None,
+        result: Sequence[Any] = (),
+        **others: Any,
+    ) -> None:
+        """Send the body if all members have ended, and look again later if not.
+
+        Args:
+            group_id: the header's id.
+            callback: the body.
+            interval: seconds between two looks.
+            max_retries: looks after which the chord fails; None looks for ever.
+            result: the ids of the members, as `AsyncResult.as_tuple` tells them.
+            others: what Celery tells its own workers.
+        """
+        members = [result_from_tuple(each, self.app) for each in result]
+        if not all(member.ready() for member in members):
+            if max_retries is None or self.request.retries < max_retries:
+                raise self.retry(countdown=1 if interval is None else interval, max_retries=None)
+            self._fail(group_id, [callback], ChordError("its members have not ended in time"))
+            return
+        try:
+            values = [member.get(_NESTED, disable_sync_subtasks=False) for member in members]
+        except (OperationalError, OSError):
+            raise
+        except Exception as exc:
+            failed = next((str(each) for each in members if each.failed()), "one")
+            self._fail(group_id, [callback], ChordError(f"Dependency {failed} raised {exc!r}"))
+        else:
+            self.app.producer.publish(self._messages(group_id, [callback], values))
+
+
+def make_chord_unlock_task() -> Task[..., None]:
+    """The task, for one app."""
+    return _ChordUnlock()
 
 
 def make_chord_task() -> Task[..., None]:

@@ -179,3 +179,22 @@ def test_errbacks(town: Town, by: str, start: str) -> None:
         task_id = Signature.from_dict(document, town.app).apply_async().id
     wait_until(lambda: failed.exists() and failed.read_text() != "", PATIENCE, "the errback")
     assert failed.read_text() == f"{second.removeprefix('on-')}: {task_id}\n"
+
+
+@pytest.mark.slow
+def test_chords_of_stores_that_do_not_count(town: Town) -> None:
+    """Celery's client then sends a task that looks after the members, to any worker."""
+    late = town.celery.send("interop.member", [1], {}, queue=ON_CELERY, countdown=1.2)
+    ids = [town.celery.send("interop.member", [0], {}, queue=ON_TASKQ), late]
+    for ends in ("well", "badly"):
+        if ends == "badly":
+            ids[1] = town.celery.send("interop.fail", [], {}, queue=ON_CELERY)
+        body = step("gather", queue=ON_CELERY, task_id=f"unlocked-{ends}")
+        result = [[[one, None], None] for one in ids]
+        options = {"interval": 0.2, "max_retries": None, "result": result}
+        town.celery.send("celery.chord_unlock", ["g", body], options, queue=ON_TASKQ)
+        told = town.celery.get(f"unlocked-{ends}")
+        if ends == "well":
+            assert told["value"] == ["celery", [[0, "taskq"], [1, "celery"]]]
+        else:
+            assert (told["state"], told["value"][0]) == ("FAILURE", "ChordError")
