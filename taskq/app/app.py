@@ -188,6 +188,63 @@ class TaskQ(Sender, Periodic):
         """End steps here that cannot run, and tell their errbacks."""
         return fail_eagerly(self, steps, error, throw)
 
+    def setup_security(
+        self,
+        allowed_serializers: Sequence[str] = (),
+        key: str | None = None,
+        key_password: str | bytes | None = None,
+        cert: str | None = None,
+        store: str | None = None,
+        digest: str = "sha256",
+        serializer: str = "json",
+        *,
+        secret: str | bytes | Sequence[str | bytes] | None = None,
+    ) -> None:
+        """Read only signed messages from now on; set ``task_serializer`` to write such.
+
+        Args:
+            allowed_serializers: more serializers whose messages are read.
+            key: file of the private key, for the serializer ``auth``, which Celery shares.
+            key_password: its password.
+            cert: file of its certificate.
+            store: folder of the certificates that are trusted.
+            digest: the hash that is signed.
+            serializer: writes what is signed.
+            secret: for the serializer ``signed``, in place of all these: what signs, and what
+                else is accepted.
+
+        Raises:
+            ImproperlyConfigured: neither is given, or a file cannot be read.
+        """
+        # hmac and cryptography are for those who sign.
+        from taskq.serialization import signing
+
+        if secret is not None:
+            secrets = [secret] if isinstance(secret, str | bytes) else secret
+            signing.register_signed(self.serializers, secrets, serializer)
+            name = signing.SIGNED
+        elif key and cert and store:
+            signing.register_auth(
+                self.serializers,
+                key,
+                cert,
+                store,
+                digest,
+                key_password,
+                serializer,
+                allowed_serializers,
+            )
+            name = signing.AUTH
+        else:
+            raise ImproperlyConfigured(
+                "setup_security needs secret=..., or key=..., cert=... and store=..."
+            )
+        results = self.conf.result_accept_content or self.conf.accept_content
+        self.conf.update(
+            accept_content=(name, *allowed_serializers), result_accept_content=tuple(results)
+        )
+        self._forget_cached()
+
     # Broker and results
 
     @cached_property
