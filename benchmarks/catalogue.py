@@ -18,7 +18,7 @@ from benchmarks.environments import Environment
 class Subject:
     """One task queue on one broker.
 
-    In `broker`, `results`, and `worker`, `{redis}` and `{amqp}` stand for the servers' URLs,
+    In `broker`, `results`, and `worker`, `{redis}`, `{amqp}` and `{pika}` stand for the servers' URLs,
     `{directory}` for the trial's own folder, `{bin}` for the folder of the environment's
     programs, `{adapter}` for the adapter's module and `{queue}` for the trial's queue.
 
@@ -191,6 +191,43 @@ SUBJECTS: dict[str, Subject] = {
             bulk=True,
             delayed=True,
             workflows=True,
+        ),
+        Subject(
+            name="taskq-amqp",
+            adapter="taskq_adapter",
+            environment=_TASKQ_REDIS,
+            servers=("rabbitmq", "redis"),
+            broker="{amqp}",
+            results="{redis}",
+            worker=_TASKQ_WORKER,
+            application=_TASKQ_APPLICATION.replace("sqlite:///bench.db", "amqp://"),
+            bulk=True,
+            delayed=True,
+            workflows=True,
+        ),
+        Subject(
+            name="taskq-pika",
+            adapter="taskq_adapter",
+            environment=_TASKQ_REDIS,
+            servers=("rabbitmq", "redis"),
+            broker="{pika}",
+            results="{redis}",
+            worker=_TASKQ_WORKER,
+            application=_TASKQ_APPLICATION.replace("sqlite:///bench.db", "pika://"),
+            bulk=True,
+            delayed=True,
+            workflows=True,
+        ),
+        Subject(
+            name="taskq-rpc",
+            adapter="taskq_adapter",
+            environment=_TASKQ_REDIS,
+            servers=("rabbitmq",),
+            broker="{amqp}",
+            results="rpc://",
+            worker=_TASKQ_WORKER,
+            application=_TASKQ_APPLICATION.replace("sqlite:///bench.db", "amqp://"),
+            bulk=True,
         ),
         Subject(
             name="huey-sqlite",

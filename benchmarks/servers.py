@@ -40,10 +40,11 @@ class Servers:
         self._running.close()
 
     def urls(self) -> dict[str, str]:
-        """Returns the values for `{redis}` and `{amqp}` in a subject's URLs."""
+        """Returns the values for `{redis}`, `{amqp}` and `{pika}` in a subject's URLs."""
         return {
             "redis": self._redis.url if self._redis else "",
             "amqp": self._rabbitmq.url if self._rabbitmq else "",
+            "pika": self._rabbitmq.url.replace("amqp:", "pika:") if self._rabbitmq else "",
         }
 
     def empty(self) -> None:

@@ -15,6 +15,7 @@ marks = Marks(setup.marks)
 app = TaskQ(
     "bench",
     broker=setup.broker,
+    backend=setup.results or None,
     task_default_queue=setup.queue,
     task_ignore_result=not setup.keep_results,
 )

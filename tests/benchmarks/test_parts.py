@@ -119,7 +119,15 @@ def test_figures_have_names_of_their_own() -> None:
 
 @pytest.mark.parametrize("subject", SUBJECTS.values(), ids=SUBJECTS)
 def test_every_subject_names_what_exists(subject: Subject) -> None:
-    names = {"redis": "r", "amqp": "a", "adapter": "m", "bin": "b", "directory": "d", "queue": "q"}
+    names = {
+        "redis": "r",
+        "amqp": "a",
+        "pika": "p",
+        "adapter": "m",
+        "bin": "b",
+        "directory": "d",
+        "queue": "q",
+    }
     for template in (subject.broker, subject.results, subject.worker):
         template.format(**names)
     assert set(subject.servers) <= {"redis", "rabbitmq"}
