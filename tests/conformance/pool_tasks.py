@@ -207,13 +207,14 @@ async def async_tidy(path: str, seconds: float, step: float = 0) -> None:
 
 
 def stubborn(path: str) -> None:
-    """Go on whatever happens."""
-    Path(path).touch()
+    """Go on whatever happens, and wherever in the loop it does."""
     while True:
         try:
-            time.sleep(0.01)
+            Path(path).touch()
+            while True:
+                time.sleep(0.01)
         except Exception:
-            time.sleep(0.01)
+            pass
 
 
 def seize(path: str, seconds: float) -> None:
