@@ -18,7 +18,7 @@ from benchmarks.environments import Environment
 class Subject:
     """One task queue on one broker.
 
-    In `broker`, `results`, and `worker`, `{redis}`, `{amqp}` and `{pika}` stand for URLs of servers,
+    In `broker`, `results`, and `worker`, `{redis}`, `{amqp}`, `{pika}` stand for URLs of servers,
     `{directory}` for the trial's own folder, `{bin}` for the folder of the environment's
     programs, `{adapter}` for the adapter's module and `{queue}` for the trial's queue.
 
