@@ -17,6 +17,7 @@ app = TaskQ(
     broker=setup.broker,
     backend=setup.results or None,
     task_default_queue=setup.queue,
+    task_queue_max_priority=0,  # queues without priorities, as the peers have them on RabbitMQ
     task_ignore_result=not setup.keep_results,
 )
 

@@ -210,6 +210,11 @@ class TestTopology:
         beside = Address("", "amqp", HERE.nodes, interop=True)
         assert self.declared(Queue("q"), beside) == [DeclareQueue("q")]
 
+    def test_without_priorities(self) -> None:
+        assert self.declared(Queue("q", max_priority=0)) == [DeclareQueue("q")]
+        none = Address("", "amqp", HERE.nodes, max_priority=0)
+        assert self.declared(Queue("q"), none) == [DeclareQueue("q")]
+
     def test_a_quorum_queue_has_queues_for_its_priorities(self) -> None:
         names = [step.name for step in self.declared(Queue("q"), QUORUM)]
         assert names == ["q", "q.priority.3", "q.priority.2", "q.priority.1"]

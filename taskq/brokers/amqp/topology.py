@@ -48,7 +48,7 @@ def priority_queues(queue: Queue, address: Address) -> list[str]:
     """
     if queue_type(queue, address) != "quorum":
         return []
-    highest = queue.max_priority or address.max_priority or 0
+    highest = _highest(queue, address, 0)
     return [priority_queue(queue.name, n) for n in range(min(highest, MAX_PRIORITY), 0, -1)]
 
 
@@ -74,6 +74,14 @@ def queue_type(queue: Queue, address: Address) -> str:
     return str(kind)
 
 
+def _highest(queue: Queue, address: Address, default: int) -> int:
+    """The highest priority of a queue."""
+    for highest in (queue.max_priority, address.max_priority):
+        if highest is not None:
+            return highest
+    return default
+
+
 def _passing(queue: Queue) -> bool:
     return queue.auto_delete or queue.exclusive or not queue.durable
 
@@ -85,10 +93,10 @@ def queue_arguments(queue: Queue, address: Address) -> dict[str, Any] | None:
     if kind == "quorum":
         arguments["x-queue-type"] = "quorum"
     else:
-        # Celery declares queues with a priority only where that is asked for.
-        highest = queue.max_priority or address.max_priority
-        if highest or not address.interop:
-            arguments["x-max-priority"] = highest or MAX_PRIORITY
+        # Celery declares queues with priorities only where that is asked for.
+        highest = _highest(queue, address, 0 if address.interop else MAX_PRIORITY)
+        if highest:
+            arguments["x-max-priority"] = highest
     for name, value, scale in [
         ("x-expires", queue.expires, 1000),
         ("x-message-ttl", queue.message_ttl, 1000),
