@@ -10,7 +10,11 @@ from typing import TypeVar
 
 import pytest
 
-from tests.parallel import pytest_xdist_auto_num_workers, pytest_xdist_make_scheduler
+from tests.parallel import (
+    pytest_make_parametrize_id,
+    pytest_xdist_auto_num_workers,
+    pytest_xdist_make_scheduler,
+)
 from tests.servers import (
     MariaDBServer,
     MemcachedServer,
@@ -35,7 +39,11 @@ from tests.servers import (
     shared_rabbitmq,
 )
 
-__all__ = ["pytest_xdist_auto_num_workers", "pytest_xdist_make_scheduler"]
+__all__ = [
+    "pytest_make_parametrize_id",
+    "pytest_xdist_auto_num_workers",
+    "pytest_xdist_make_scheduler",
+]
 
 S = TypeVar("S", bound=Server | RedisSentinel | RedisCluster | RabbitMQAddress)
 
