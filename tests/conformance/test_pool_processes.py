@@ -149,15 +149,18 @@ def test_a_grandchild_that_holds_the_sockets(kind: PoolKind, tmp_path: Path) -> 
 
 
 def test_nothing_is_left_of_a_pool(kind: PoolKind) -> None:
-    before, descriptors = children_of(os.getpid()), _descriptors()
+    before = children_of(os.getpid())
 
     async def scenario(bench: Bench) -> None:
         await bench.all_started()
         assert len(children_of(os.getpid())) > len(before)
 
+    run(kind, scenario, size=3)  # what is opened once and for all is open after this
+    descriptors = _descriptors()
     run(kind, scenario, size=3)
     assert children_of(os.getpid()) == before
-    assert _descriptors() == descriptors
+    # Fewer, if something that other tests have left is only closed by now.
+    assert _descriptors() <= descriptors
 
 
 def _descriptors() -> int:
@@ -265,7 +268,8 @@ def test_a_process_makes_way_when_it_is_too_large(kind: PoolKind) -> None:
     async def scenario(bench: Bench) -> None:
         small = await bench.run(bench.job("pid"), bench.job("pid"))
         assert small[0] == small[1]
-        assert await bench.run(bench.job("eat", 400 << 20)) == [400 << 20]
+        size = mine + (400 << 20)  # some begin as programs of their own, with next to nothing
+        assert await bench.run(bench.job("eat", size)) == [size]
         (after,) = await bench.run(bench.job("pid"))
         assert after != small[0]
 
