@@ -146,7 +146,12 @@ class Replies:
         # asyncio is imported by those who use it: it doubles the time to import taskq.
         import asyncio
 
-        asyncio.run(self._serve())
+        try:
+            asyncio.run(self._serve())
+        except RuntimeError:
+            # The interpreter ends, and starts no threads to close the loop properly.
+            if not self._closed:
+                raise
 
     async def _serve(self) -> None:
         import asyncio

@@ -126,7 +126,13 @@ class SqliteConsumer(Consumer):
                 return [], next_event
         with self._database.write() as connection:
             rows = connection.execute(
-                self._claim_sql, (now + self._lease, self._owner, limit, *self._names)
+                self._claim_sql,
+                (
+                    now + self._lease,
+                    self._owner,
+                    *(word for name in self._names for word in (name, name, limit)),
+                    limit,
+                ),
             ).fetchall()
         if not rows:
             # From now on look first: what is idle must not lock others out.
@@ -313,17 +319,18 @@ def _claim_sql(queues: int) -> str:
     """The claim over several queues: the most urgent of each, then the most urgent of all.
 
     One range of the index a queue: an IN with ORDER BY would sort the whole backlog.  The
-    parameters are the end of the lease, the owner, how many, and the queues.
+    parameters are the end of the lease, the owner, for each queue twice its name and how many,
+    and how many of all.
     """
-    union = " UNION ALL ".join(
+    one = (
         "SELECT * FROM (SELECT seq, priority FROM messages WHERE state = 0"
-        f" AND queue = ?{n} AND NOT EXISTS (SELECT 1 FROM paused WHERE paused.queue = ?{n})"
-        " ORDER BY priority DESC, seq LIMIT ?3)"
-        for n in range(4, 4 + queues)
+        " AND queue = ? AND NOT EXISTS (SELECT 1 FROM paused WHERE paused.queue = ?)"
+        " ORDER BY priority DESC, seq LIMIT ?)"
     )
+    union = " UNION ALL ".join([one] * queues)
     return (
-        "UPDATE messages SET state = 2, until = ?1, owner = ?2, deliveries = deliveries + 1"
-        f" WHERE seq IN (SELECT seq FROM ({union}) ORDER BY priority DESC, seq LIMIT ?3)"
+        "UPDATE messages SET state = 2, until = ?, owner = ?, deliveries = deliveries + 1"
+        f" WHERE seq IN (SELECT seq FROM ({union}) ORDER BY priority DESC, seq LIMIT ?)"
         " RETURNING -priority, seq, queue, deliveries, crashes, message"
     )
 
