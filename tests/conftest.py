@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -44,6 +45,13 @@ __all__ = [
     "pytest_xdist_auto_num_workers",
     "pytest_xdist_make_scheduler",
 ]
+
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    # A run in a shell's background, or below nohup(1), ignores these, and so would whatever the
+    # tests start; they send them.
+    if signal.getsignal(number) is signal.SIG_IGN:
+        is_int = number == signal.SIGINT
+        signal.signal(number, signal.default_int_handler if is_int else signal.SIG_DFL)
 
 S = TypeVar("S", bound=Server | RedisSentinel | RedisCluster | RabbitMQAddress)
 

@@ -198,8 +198,8 @@ class _SignalHandlers:
 
     def __enter__(self) -> None:
         for number in self._NUMBERS if self._installed else ():
-            # What is ignored stays ignored: nohup(1) has asked for it.
-            if signal.getsignal(number) is not signal.SIG_IGN:
+            # nohup(1) wants HUP ignored; a shell that starts it in the background ignores INT.
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._handle)
 
     def __exit__(self, *exc_info: object) -> None:

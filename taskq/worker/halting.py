@@ -151,8 +151,9 @@ class SignalHandlers:
 
     def __enter__(self) -> None:
         for number, handle in self._handlers.items():
-            # What is ignored stays ignored: nohup(1) has asked for it.
-            if signal.getsignal(number) is not signal.SIG_IGN:
+            # nohup(1) wants HUP ignored. A shell that starts a program in the background lets it
+            # ignore INT and QUIT, which is no reason not to stop when somebody sends them.
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 self._loop.add_signal_handler(number, handle, number)
 
     def __exit__(self, *exc_info: object) -> None:
