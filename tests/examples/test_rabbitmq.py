@@ -23,17 +23,29 @@ one forgets prices
 three forgets prices
 two forgets prices
 """,
+    "delayed_task.py": """\
+in this order: now later
+later than 1.2 s: True
+""",
     "direct_exchange.py": """\
 shop.audit: a hat
 shop.clicks: the banner
 shop.new: a hat
 shop.paid: a coat
 """,
+    "dispatch.py": """\
+in turn: one two
+short tasks went to the idle worker: True
+""",
     "exchange_to_exchange.py": """\
 events.log: logged in
 events.log: paid
 payments.books: paid
 payments.fraud: paid
+""",
+    "exclusive_queue.py": """\
+read: all is well
+the queue went with its worker
 """,
     "fanout_exchange.py": """\
 signups.billing: Ada
@@ -48,6 +60,22 @@ files.reports: a report today
 files.urgent: a report today
 files.urgent: an alarm
 previews.small: a picture
+""",
+    "plain_consumer.py": """\
+task: thumbnails.make
+arguments: ['cat.png'] {'size': 64}
+content type: application/json
+id is also the correlation id: True
+""",
+    "plain_producer.py": """\
+Hello, WORLD!
+""",
+    "priorities.py": """\
+in this order: high middle low none
+""",
+    "quorum_queue.py": """\
+1 booked from ledger
+2 booked from ledger
 """,
     "topic_exchange.py": """\
 kernel.error -> logs.all
