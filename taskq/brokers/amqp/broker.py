@@ -14,7 +14,12 @@ from taskq.brokers.amqp import topology
 from taskq.brokers.amqp.dead_letters import DeadLetters
 from taskq.brokers.amqp.notices import AmqpSubscription, BlockingSubscription, tell
 from taskq.brokers.amqp.publishing import Attempts, delayed, missing_exchange, publish
-from taskq.brokers.amqp.standing_orders import StandingOrders, write_paused, write_revoked
+from taskq.brokers.amqp.standing_orders import (
+    StandingOrders,
+    read_paused,
+    write_paused,
+    write_revoked,
+)
 from taskq.brokers.amqp.wire import to_message, to_parcel
 from taskq.brokers.base import Broker, Consumer, DeadLetter, QueueDepth
 from taskq.brokers.notices import AsyncSubscription, Channel, Notice, Subscription
@@ -65,6 +70,8 @@ class AmqpBroker(Broker):
         self._ready_pid = os.getpid()
         self._lock = threading.Lock()
         self.dead = DeadLetters(self)
+        self.orders: StandingOrders | None = None
+        """What a consumer of this process knows, and others here need not read again."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.address.shown}>"
@@ -278,14 +285,14 @@ class AmqpBroker(Broker):
         write_paused(self, queue, False)
 
     def paused(self) -> list[str]:
-        # The streams are read on an event loop; the calling thread may have one that runs.
+        orders = self.orders
+        if orders is not None and orders.has_learnt:
+            if not orders.is_current:
+                raise OperationalError("which queues are paused is not known at the moment")
+            return sorted(set(orders.paused))
+        # The stream is read on an event loop; the calling thread may have one that runs.
         with ThreadPoolExecutor(1) as thread:
-            return sorted(thread.submit(asyncio.run, self._read_paused()).result())
-
-    async def _read_paused(self) -> set[str]:
-        orders = StandingOrders(self)
-        await orders.read()
-        return orders.paused
+            return sorted(thread.submit(asyncio.run, read_paused(self)).result())
 
     # Telling everybody
 

@@ -98,7 +98,7 @@ class AmqpConsumer(Consumer):
         self._prefetch: dict[str, list[int]] = {}
         """What each of our consumers of each may have open."""
         self._receiving = 0
-        self._orders = StandingOrders(broker, self._rouse)
+        self._orders = broker.orders = StandingOrders(broker, self._rouse)
         self._asking = asyncio.Lock()
         self._add_names()
 
@@ -468,6 +468,8 @@ class AmqpConsumer(Consumer):
 
     async def close(self) -> None:
         await self._orders.close()
+        if self._broker.orders is self._orders:
+            self._broker.orders = None
         inbox, self._inbox = self._inbox, None
         if inbox is not None:
             await inbox.close()

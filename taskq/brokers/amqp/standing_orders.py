@@ -43,6 +43,32 @@ def write_paused(broker: AmqpBroker, queue: str, paused: bool) -> None:
     write(broker, topology.PAUSED, msgspec.json.encode(_Paused(queue, paused)))
 
 
+def _note_paused(body: bytes, paused: set[str]) -> None:
+    """Keep the names of paused queues up to date."""
+    try:
+        order = msgspec.json.decode(body, type=_Paused)
+    except msgspec.DecodeError:
+        logger.warning("the stream %s holds what is no order", topology.PAUSED)
+        return
+    if order.paused:
+        paused.add(order.queue)
+    else:
+        paused.discard(order.queue)
+
+
+async def read_paused(broker: AmqpBroker) -> set[str]:
+    """The names of the queues that are paused.
+
+    Raises:
+        OperationalError: the broker cannot be reached.
+    """
+    paused: set[str] = set()
+    reader = StreamReader(broker, {topology.PAUSED: lambda body: _note_paused(body, paused)})
+    await reader.catch_up()
+    await reader.close()
+    return paused
+
+
 class StandingOrders:
     """What one reader of the streams knows.
 
@@ -72,14 +98,15 @@ class StandingOrders:
         """
         await self._reader.start()
 
-    async def read(self) -> None:
-        """Know all that has been ordered before, and no more.
+    @property
+    def is_current(self) -> bool:
+        """Is all known, and comes at once what is ordered now?"""
+        return self._reader.is_current
 
-        Raises:
-            OperationalError: the broker cannot be reached.
-        """
-        await self._reader.catch_up()
-        await self._reader.close()
+    @property
+    def has_learnt(self) -> bool:
+        """Was all known at some time?"""
+        return self._reader.was_started
 
     async def revocations(self) -> dict[str, str]:
         """The signals of revoked tasks by id; waits for news, but the first time.
@@ -112,15 +139,7 @@ class StandingOrders:
         self._news.set()
 
     def _note_paused(self, body: bytes) -> None:
-        try:
-            order = msgspec.json.decode(body, type=_Paused)
-        except msgspec.DecodeError:
-            logger.warning("the stream %s holds what is no order", topology.PAUSED)
-            return
-        if order.paused:
-            self.paused.add(order.queue)
-        else:
-            self.paused.discard(order.queue)
+        _note_paused(body, self.paused)
         self._changed()
 
     async def close(self) -> None:

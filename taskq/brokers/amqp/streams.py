@@ -100,6 +100,16 @@ class StreamReader:
                     await self.catch_up()
                 self._following = asyncio.create_task(self._follow())
 
+    @property
+    def is_current(self) -> bool:
+        """Has all been read, and comes at once what is written now?"""
+        return self._inbox is not None and self._inbox.lost is None
+
+    @property
+    def was_started(self) -> bool:
+        """Has it ever read all?"""
+        return self._following is not None
+
     async def catch_up(self) -> None:
         """Connect, and read all that is there.
 
@@ -124,12 +134,13 @@ class StreamReader:
 
     def _mark(self) -> dict[str, str]:
         """Mark how far the streams go at the moment; those that are not there have no mark."""
-        marks = {}
-        with self._broker.link() as link:
-            for stream in self._notes:
-                if has_stream(self._broker, link, stream):
-                    marks[stream] = new_id()
-                    link.publish([Parcel(b"", {_MARK: marks[stream]}, routing_key=stream)])
+        broker = self._broker
+        with broker.link() as link:
+            marks = {s: new_id() for s in self._notes if has_stream(broker, link, s)}
+            parcels = [Parcel(b"", {_MARK: m}, routing_key=s) for s, m in marks.items()]
+            # A mark is a question, and nothing is lost with it: a worker that is to stop must
+            # not wait for as long as whoever publishes a task would.
+            link.publish(parcels, broker.address.answer_timeout)
         return marks
 
     async def _read(self, inbox: Inbox) -> None:

@@ -230,8 +230,12 @@ class Link(ABC):
     def pump(self, timeout: float) -> None:
         """Take in what the broker says, for so many seconds at most."""
 
-    def publish(self, parcels: Sequence[Parcel]) -> list[Refusal]:
+    def publish(self, parcels: Sequence[Parcel], timeout: float | None = None) -> list[Refusal]:
         """Publish, and wait until the broker has confirmed all of it.
+
+        Args:
+            parcels: what to publish.
+            timeout: seconds to wait for a confirm; None is the address's ``confirm_timeout``.
 
         Returns:
             Those that it did not take.
@@ -239,7 +243,7 @@ class Link(ABC):
         Raises:
             Unconfirmed: it did not answer in time, or the connection was lost.
         """
-        confirms, wait = self.confirms, self.address.confirm_timeout
+        confirms, wait = self.confirms, timeout or self.address.confirm_timeout
         confirms.begin()
         deadline = time.monotonic() + wait
         try:
@@ -247,13 +251,13 @@ class Link(ABC):
                 self.send(parcel)
                 confirms.sent(place, parcel.message_id)
                 if confirms.open >= WINDOW:
-                    deadline = self._drain(WINDOW // 2, deadline)
-            self._drain(0, deadline)
+                    deadline = self._drain(WINDOW // 2, deadline, wait)
+            self._drain(0, deadline, wait)
         except (OperationalError, ChannelError) as exc:
             raise Unconfirmed(str(exc), confirms.confirmed, confirms.refusals) from exc
         return confirms.refusals
 
-    def _drain(self, most: int, deadline: float) -> float:
+    def _drain(self, most: int, deadline: float, wait: float) -> float:
         """Wait until no more than so many are open; the deadline moves as long as some come."""
         confirms = self.confirms
         while (before := confirms.open) > most:
@@ -262,12 +266,11 @@ class Link(ABC):
                 why = f" (RabbitMQ is blocked: {self.blocked})" if self.blocked else ""
                 self.close()
                 raise OperationalError(
-                    f"RabbitMQ did not confirm {before} messages within "
-                    f"{self.address.confirm_timeout:g} s{why}"
+                    f"RabbitMQ did not confirm {before} messages within {wait:g} s{why}"
                 )
             self.pump(min(deadline - now, 1.0))
             if confirms.open < before:
-                deadline = time.monotonic() + self.address.confirm_timeout
+                deadline = time.monotonic() + wait
         return deadline
 
 

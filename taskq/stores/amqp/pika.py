@@ -79,6 +79,13 @@ def _said(exc: BaseException | None) -> str:
     return text or type(exc).__name__
 
 
+def _abort(connection: Any) -> None:
+    """Hang up on a connection whose other end is silent; pika has no other way."""
+    transport = getattr(connection, "_transport", None)
+    if transport is not None:
+        transport.abort()
+
+
 class _Properties(pika.BasicProperties):  # type: ignore[misc]  # pika has no types
     """Writes headers as RabbitMQ has them, floating-point numbers included."""
 
@@ -263,10 +270,9 @@ class PikaLink(Link):
                 while not connection.is_closed and time.monotonic() < end:
                     self._turn(loop, 0.1)
             if not connection.is_closed:
-                # pika has no other way to close a connection whose other end is silent.
-                connection._transport.abort()
+                _abort(connection)
                 self._turn(loop, 0.1)
-        except (*_LOST, AttributeError):
+        except _LOST:
             pass
         try:
             loop.deactivate_poller()
@@ -438,19 +444,20 @@ class PikaInbox(Inbox):
         await self._ask(begin)
 
     def _on_lost(self, exc: BaseException) -> None:
-        self._fail(OperationalError(f"the connection to RabbitMQ was lost: {_said(exc)}"))
+        reason = _said(exc)
+        self._fail(OperationalError(f"the connection to RabbitMQ was lost: {reason}"), reason)
 
     def _on_channel_closed(self, channel: Any, reason: BaseException) -> None:
         if isinstance(reason, pika.exceptions.ChannelClosedByBroker):
-            self._fail(ChannelError(reason.reply_code, reason.reply_text))
+            self._fail(ChannelError(reason.reply_code, reason.reply_text), reason.reply_text)
         else:
             self._on_lost(reason)
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: Exception, reason: str) -> None:
         for future in self._asked:
             if not future.done():
                 future.set_exception(error)
-        self.fail(error.text if isinstance(error, ChannelError) else error)
+        self.fail(reason)
 
     def _on_cancel(self, frame: Any) -> None:
         self.cancelled.add(queue_of(frame.method.consumer_tag))
@@ -529,5 +536,7 @@ class PikaInbox(Inbox):
                 while not connection.is_closed:
                     self.news.clear()
                     await self.news.wait()
-        except (TimeoutError, *_LOST):
+        except TimeoutError:
+            _abort(connection)
+        except _LOST:
             pass
