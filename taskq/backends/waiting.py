@@ -48,6 +48,9 @@ class Waiters:
             self._waiting.setdefault(task_id, set()).add(news)
         if self._watch is None or self._watch.done():
             self._watch = loop.create_task(self._watching())
+        else:
+            # What was stored since the look above was told to nobody: the watch looks once more.
+            self._hear(task_ids)
         try:
             await asyncio.wait_for(news, timeout)
         except TimeoutError:

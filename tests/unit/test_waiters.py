@@ -43,6 +43,14 @@ class Store:
         while len(self.looks) == looks:  # noqa: ASYNC110 - looking sets no event
             await asyncio.sleep(0)
 
+    async def until_quiet(self) -> None:
+        """Wait until nothing is looked for any more: all have been looked after."""
+        quiet = 0
+        while quiet < 100:
+            looks = len(self.looks)
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if len(self.looks) == looks else 0
+
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
@@ -56,7 +64,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 async def test_only_what_a_hint_names_is_looked_at(store: Store) -> None:
     waiting = {key: asyncio.create_task(store.waiters.wait([key], 20)) for key in "abc"}
     await store.until_watched()
-    await store.until_watched()
+    await store.until_quiet()
     store.looks.clear()
     store.finish("b")
     assert set(await waiting.pop("b")) == {"b"}
@@ -64,6 +72,27 @@ async def test_only_what_a_hint_names_is_looked_at(store: Store) -> None:
     for key, waiter in waiting.items():
         store.finish(key)
         assert set(await waiter) == {key}
+
+
+async def test_what_comes_between_the_first_look_and_the_waiting_is_found(store: Store) -> None:
+    lasting = asyncio.create_task(store.waiters.wait(["lasting"], 20))
+    await store.until_watched()
+    await store.until_watched()
+    look = store.look
+
+    async def look_too_early(task_ids: Sequence[str]) -> dict[str, Outcome]:
+        found = await look(task_ids)
+        if list(task_ids) == ["a"] and "a" not in store.ready:
+            # Heard by the watch before anybody waits for it.
+            store.finish("a")
+            for _ in range(50):
+                await asyncio.sleep(0.001)
+        return found
+
+    store.waiters._look = look_too_early
+    assert set(await store.waiters.wait(["a"], 20)) == {"a"}
+    store.finish("lasting")
+    assert set(await lasting) == {"lasting"}
 
 
 async def test_an_error_reaches_all_who_wait(store: Store) -> None:
