@@ -43,6 +43,11 @@ class MariaDBServer(Server):
         """The folder of the databases."""
         return self.directory / "data"
 
+    @property
+    def temporary(self) -> Path:
+        """Its own folder for temporary tables: a server that starts deletes those of all in one."""
+        return self.directory / "tmp"
+
     def command(self) -> Sequence[str]:
         return [
             *unprivileged(),
@@ -52,6 +57,7 @@ class MariaDBServer(Server):
             f"--port={self.port}",
             f"--bind-address={HOST}",
             f"--socket={self.directory / 'mariadb.sock'}",
+            f"--tmpdir={self.temporary}",
             f"--pid-file={self.directory / 'mariadb.pid'}",
             "--innodb-flush-log-at-trx-commit=0",
             "--innodb-buffer-pool-size=32M",
@@ -65,15 +71,18 @@ class MariaDBServer(Server):
         super().launch()
 
     def _make_databases(self) -> None:
+        self.temporary.mkdir()
         if os.geteuid() == 0:
             owner = pwd.getpwnam(USER)
             os.chown(self.directory, owner.pw_uid, owner.pw_gid)
+            os.chown(self.temporary, owner.pw_uid, owner.pw_gid)
         made = subprocess.run(
             [
                 *unprivileged(),
                 find_binary("mariadb-install-db", "mysql_install_db"),
                 "--no-defaults",
                 f"--datadir={self.data}",
+                f"--tmpdir={self.temporary}",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
                 "--innodb-log-file-size=8M",
