@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskq.worker")
 
+_LISTEN = 2.0
+"""Seconds for which a worker that works already does not say so, until it can be asked."""
 _CLEANUP_EVERY = 600.0
 """Seconds between two clean-ups of expired results."""
 
@@ -268,6 +270,7 @@ class Worker:
         tasks = {name: asyncio.create_task(run, name=name) for name, run in services.items()}
         if self.app.conf.worker_send_task_events:
             events.enable()
+        await _until_it_listens(node, tasks.get("control"))
         self._ready.set()
         signals.worker_ready.send(self)
         logger.info("%s ready.", self.hostname)
@@ -375,6 +378,16 @@ class Worker:
     def wait_ready(self, timeout: float | None = None) -> bool:
         """Block another thread until the worker consumes; False if the time is over."""
         return self._ready.wait(timeout)
+
+
+async def _until_it_listens(node: Node, control: asyncio.Task[None] | None) -> None:
+    """Whoever has read that a worker is ready can ask it something; a broker may be away."""
+    if control is not None:
+        listening = asyncio.create_task(node.listening.wait())
+        await asyncio.wait(
+            [listening, control], timeout=_LISTEN, return_when=asyncio.FIRST_COMPLETED
+        )
+        await _cancel(listening)
 
 
 async def _cancel(task: asyncio.Task[Any]) -> None:
