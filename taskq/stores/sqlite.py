@@ -312,7 +312,8 @@ def _create_schema(connection: sqlite3.Connection, path: str) -> None:
         connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # Ctrl-C may come when it has just been committed
+            connection.execute("ROLLBACK")
         raise
 
 

@@ -13,7 +13,7 @@ import pytest
 from taskq import chord, states
 from taskq.exceptions import ImproperlyConfigured
 from taskq.message import TaskMessage, pack
-from taskq.stores.sqlite import SCHEMA_VERSION
+from taskq.stores.sqlite import SCHEMA_VERSION, _create_schema
 from tests.faults.conftest import MakeStage
 from tests.faults.soundness import check
 from tests.faults.stage import Stage
@@ -138,3 +138,20 @@ def test_a_newer_file_is_left_alone(stage: Stage) -> None:
     with pytest.raises(ImproperlyConfigured, match="newer taskq"):
         stage.app.broker.depth("default")
     assert layout(stage.database) == before
+
+
+def test_ctrl_c_when_it_has_just_been_made(tmp_path: Path) -> None:
+    """What interrupts stays what it is, and is no error of the database."""
+
+    class Interrupted(sqlite3.Connection):
+        def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+            cursor = super().execute(sql, *parameters)
+            if sql == "COMMIT":
+                raise KeyboardInterrupt
+            return cursor
+
+    path = str(tmp_path / "taskq.db")
+    with closing(sqlite3.connect(path, isolation_level=None, factory=Interrupted)) as connection:
+        with pytest.raises(KeyboardInterrupt):
+            _create_schema(connection, path)
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
