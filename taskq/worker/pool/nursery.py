@@ -109,6 +109,7 @@ class Nursery(NamedTuple):
         self.work.close()
         self.control.close()
         os.waitpid(self.pid, 0)
+        self.slots.close()
 
 
 def start_nursery(

@@ -67,6 +67,12 @@ class SlotTable:
         """Close the descriptor, once all who need it have the memory mapped."""
         os.close(self.fd)
 
+    def close(self) -> None:
+        """Give the memory back, when nobody looks into it any more."""
+        self._words.release()
+        self._times.release()
+        self._memory.close()  # and the descriptor that it keeps of its own
+
     def slots(self, child: int, lanes: int) -> list[Slot]:
         """The places of a child's lanes."""
         return [self.slot(child * lanes + lane) for lane in range(lanes)]
