@@ -71,7 +71,7 @@ class Runs:
         """
         if not any(map(_is_suspect, deliveries)):
             return deliveries, ()
-        suspects = [d for d in deliveries if _is_suspect(d) and not is_here(d)]
+        suspects, twins = _without_twins(deliveries, is_here)
         ids = [*map(_record_id, suspects), *(d.message.id for d in suspects)]
         try:
             known = await self._backend.afetch(ids)
@@ -80,6 +80,9 @@ class Runs:
             ends = {id(d): _later(d, _AWAY) for d in suspects if d.deliveries > 1}
         else:
             ends = {id(d): end for d in suspects if (end := self._judge(d, known)) is not None}
+        for twin in twins:
+            logger.info("Task %s[%s] was sent twice", twin.message.task, twin.message.id)
+            ends[id(twin)] = Settlement(twin, Fate.DONE)
         return [d for d in deliveries if id(d) not in ends], list(ends.values())
 
     def _judge(self, delivery: Delivery, known: dict[str, Outcome]) -> Settlement | None:
@@ -130,6 +133,33 @@ class Runs:
             over = msgspec.json.encode(_Record(self._worker, 0.0))
             outcome = Outcome(_record_id(job.delivery), states.SUCCESS, over)
             settlement.further = (*settlement.further, outcome)
+
+
+def _without_twins(
+    deliveries: Sequence[Delivery], is_here: Callable[[Delivery], bool]
+) -> tuple[list[Delivery], list[Delivery]]:
+    """What must be looked up, and what is only the second copy of a message that is here.
+
+    A step that follows a task is published a second time when a worker has died between that
+    and the acknowledgement of the task; both copies have one key, and often arrive together.
+    """
+    suspects: list[Delivery] = []
+    twins: list[Delivery] = []
+    keys: set[str] = set()
+    for delivery in deliveries:
+        once = delivery.message.once
+        if not _is_suspect(delivery):
+            continue
+        if once is None or delivery.deliveries > 1:
+            if not is_here(delivery):
+                suspects.append(delivery)
+        elif once in keys or is_here(delivery):
+            twins.append(delivery)
+        else:
+            suspects.append(delivery)
+        if once is not None:
+            keys.add(once)
+    return suspects, twins
 
 
 def _is_suspect(delivery: Delivery) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from taskq.exceptions import OperationalError, QueueNotFound
 from taskq.routing import Queue
 from tests.faults.conftest import MakeStage
+from tests.faults.locks import locked
 from tests.faults.proxy import Proxy, proxy
 from tests.faults.stage import Stage
 from tests.servers import RabbitMQServer, RedisServer, VirtualHost, rabbitmq_server
@@ -73,6 +75,83 @@ class TestDeaths:
         assert stage.journal.count("start") == 3
         assert "delivered 4 times" in stage.dead_letters()[0].reason
         assert worker.terminate() == 0
+
+
+class TestBetween:
+    """A worker dies between two of the steps in which a task's end is written."""
+
+    def test_publishing_and_storing(self, make_stage: MakeStage, redis: RedisServer) -> None:
+        """The next step is in its queue twice, and runs once, with either of the two values."""
+        stage = make_stage(broker_lease=2, result_backend=redis.url, redis_socket_timeout=1)
+        first = stage.worker(concurrency=1)
+        (dead,) = first.children()
+        chain = stage.app.tasks["hold"].s("task") | stage.app.tasks["after"].s("next").set(
+            queue="later"
+        )
+        result = chain.apply_async(queue="default")
+        stage.wait_journal("start", "task")
+        with locked(stage.settings["result_backend"]):
+            stage.gates.open("task")
+            stage.wait(lambda: stage.app.broker.depth("later").ready == 1, "the next step")
+            first.wait_log("cannot write outcomes")
+            first.kill()
+        second = stage.worker(concurrency=1)
+        stage.wait(lambda: stage.app.broker.depth("later").ready == 2, "the next step once more")
+        third = stage.worker("-Q", "later", concurrency=2)
+        (child,) = second.children()
+        assert result.get(timeout=20) in (dead.pid, child.pid)
+        assert result.parent is not None
+        assert result.parent.get(timeout=20) == child.pid
+        stage.wait(lambda: stage.app.broker.depth("later").ready == 0, "an empty queue")
+        assert stage.journal.count("end", "task") == 2
+        assert stage.journal.count("after", "next") == 1
+        assert [second.terminate(), third.terminate()] == [0, 0]
+
+    def test_storing_and_acknowledging(
+        self, make_stage: MakeStage, rabbitmq: VirtualHost, redis: RedisServer
+    ) -> None:
+        """The message comes again, its result is there, and nothing runs."""
+        with proxy(rabbitmq.server.port) as network:
+            stage = make_stage(broker_lease=2, result_backend=redis.url)
+            url = rabbitmq.url.replace(f":{rabbitmq.server.port}/", f":{network.port}/")
+            first = stage.worker(concurrency=1, settings={"broker_url": url})
+            result = stage.send("hold", "task")
+            stage.wait_journal("start", "task")
+            network.stall()  # its acknowledgement goes nowhere
+            stage.gates.open("task")
+            stage.assert_all_done([result])
+            first.kill()
+        second = stage.worker(concurrency=1)
+        second.wait_log("was delivered again, and has succeeded")
+        last = stage.send("note", "last")
+        stage.assert_all_done([last])
+        assert stage.journal.count("start", "task") == 1
+        assert second.terminate() == 0
+
+    def test_at_any_moment(self, stage: Stage) -> None:
+        """Chains whose workers are killed again and again: each ends, with all its steps."""
+        work, after = stage.app.tasks["work"], stage.app.tasks["after"]
+        kills = 6
+        results = [(work.s(f"{n}") | after.s(f"a{n}") | after.s(f"b{n}"))() for n in range(40)]
+        for _ in range(kills):
+            worker = stage.worker(ready=False)
+            goal = stage.journal.count() + random.randrange(1, 30)
+            worker.wait(
+                lambda goal=goal: (
+                    stage.journal.count() >= goal or len(stage.outcomes(results)) == len(results)
+                ),
+                f"{goal} runs",
+            )
+            worker.kill()
+        last = stage.worker()
+        stage.assert_all_done(results)
+        assert [result.get(timeout=1) for result in results] == [str(n) for n in range(40)]
+        # What had run, and was not acknowledged yet, has run again; no step was left out.
+        assert {e.key for e in stage.journal.read("run")} == {str(n) for n in range(40)}
+        steps = {f"{letter}{n}" for n in range(40) for letter in "ab"}
+        assert {e.key for e in stage.journal.read("after")} == steps
+        assert stage.dead_letters() == []
+        assert last.terminate() == 0
 
 
 def test_a_warm_stop_gives_back_at_once(stage: Stage) -> None:

@@ -138,3 +138,22 @@ async def test_while_the_store_is_away(
     may_run, (end,) = await sift(here, step, again)
     assert may_run == [step]
     assert (end.delivery, end.fate) == (again, Fate.REQUEUE)
+
+
+async def test_a_step_that_was_sent_twice_runs_once(here: Runs) -> None:
+    first, second = delivery(1, once="step"), delivery(1, once="step", identity="q/2")
+    may_run, (dropped,) = await sift(here, first, second)
+    assert may_run == [first]
+    assert (dropped.delivery, dropped.fate) == (second, Fate.DONE)
+
+
+async def test_a_step_that_is_here_already_is_dropped(here: Runs) -> None:
+    found = delivery(1, once="step")
+    may_run, (dropped,) = await sift(here, found, is_here=True)
+    assert (may_run, dropped.fate) == ([], Fate.DONE)
+
+
+async def test_a_step_that_comes_again_settles_the_one_that_is_here(here: Runs) -> None:
+    found = delivery(2, once="step")
+    may_run, ends = await sift(here, found, is_here=True)
+    assert (may_run, ends) == ([found], [])
