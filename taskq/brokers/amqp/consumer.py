@@ -7,38 +7,29 @@ others when that is lost.  So there is nothing to extend, and what was lost show
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 import logging
 import math
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from taskq.brokers.amqp import topology
+from taskq.brokers.amqp.arrivals import Arrivals, Tag
 from taskq.brokers.amqp.open_tags import OpenTags
 from taskq.brokers.amqp.standing_orders import StandingOrders
 from taskq.brokers.amqp.wire import (
-    COUNT,
     CRASHES,
     DELIVERIES,
     DUE,
     again,
-    crashes,
-    deliveries,
-    to_message,
-    upgraded,
-    waits,
 )
 from taskq.brokers.base import Consumer, Delivery, Fate, Settlement
-from taskq.exceptions import DecodeError, OperationalError
-from taskq.message import MAX_PRIORITY, TaskMessage, new_id, pack
+from taskq.exceptions import OperationalError
+from taskq.message import TaskMessage, new_id
 from taskq.routing import Broadcast, Queue
 from taskq.stores.amqp.links import ChannelError, Inbox
-from taskq.stores.amqp.parcels import Arrival, Parcel
+from taskq.stores.amqp.parcels import Parcel
 
 if TYPE_CHECKING:
     from taskq.brokers.amqp.broker import AmqpBroker
@@ -48,27 +39,6 @@ logger = logging.getLogger("taskq.worker")
 _PREFETCH = 2048
 """Messages of one queue that are asked for at most, but for the last step."""
 _GROWTH = 3
-_HOLD = 2.0
-"""Seconds for which a message that must wait is held here; longer ones wait in the broker."""
-
-
-class _Tag:
-    """What a delivery is acknowledged by."""
-
-    __slots__ = ("arrival", "channel", "number")
-
-    def __init__(self, channel: int, arrival: Arrival) -> None:
-        self.channel = channel
-        self.number = arrival.tag
-        self.arrival = arrival
-
-
-class _Move(msgspec.Struct):
-    """A message that goes somewhere else, as a copy, and is acknowledged when that is there."""
-
-    arrival: Arrival
-    copy: Parcel
-    due: float | None = None
 
 
 class AmqpConsumer(Consumer):
@@ -87,10 +57,7 @@ class AmqpConsumer(Consumer):
         self._channel = 0
         """Counts the channels: what came on an older one is not ours any more."""
         self._open = OpenTags()
-        self._ready: list[deque[Delivery]] = [deque() for _ in range(MAX_PRIORITY + 1)]
-        self._held: list[tuple[float, int, Delivery]] = []
-        self._moves: list[_Move] = []
-        self._order = itertools.count()
+        self._here = Arrivals(broker.dead, lambda name: isinstance(broker.queue(name), Broadcast))
         self._source: dict[str, str] = {}
         """The queue that each queue of the broker's belongs to, as the worker knows it."""
         self._out: Counter[str] = Counter()
@@ -155,13 +122,10 @@ class AmqpConsumer(Consumer):
         self._inbox = None
         self._channel += 1
         self._open = OpenTags()
-        self._held.clear()
-        self._moves.clear()
+        self._here.clear()
         self._out.clear()
         for steps in self._prefetch.values():
             steps.clear()
-        for row in self._ready:
-            row.clear()
 
     async def _ask_for(self, inbox: Inbox, limit: int) -> None:
         """Have so many more sent, shared by the queues.
@@ -210,14 +174,9 @@ class AmqpConsumer(Consumer):
             await inbox.cancel(name, len(steps) - 1)
             steps.pop()
         self._collect(inbox)
-        back: list[_Tag] = []
-        for row in self._ready:
-            back += [d.tag for d in row if d.tag.arrival.queue == name]
-            kept = [d for d in row if d.tag.arrival.queue != name]
-            row.clear()
-            row.extend(kept)
-        self._out[name] += len(back)  # as if they had been taken, since that is undone now
-        self._give_back(back)
+        ready, held = self._here.drop(name)
+        self._out[name] += len(ready)  # as if they had been taken, since that is undone now
+        self._give_back([*held, *ready])
 
     async def change_queues(self, queues: Sequence[Queue]) -> None:
         left = [queue for queue in self._queues if queue not in queues]
@@ -250,7 +209,7 @@ class AmqpConsumer(Consumer):
             except ChannelError as exc:
                 raise OperationalError(f"RabbitMQ refuses to be consumed: {exc.text}") from exc
             self._collect(inbox)
-            if self._moves:
+            if self._here.moves:
                 await self._move()
             if found := self._take(limit):
                 return found
@@ -263,87 +222,29 @@ class AmqpConsumer(Consumer):
         now = time.time()
         for arrival in arrivals:
             self._open.add(arrival.tag)
-            self._sort(arrival, now)
-        while self._held and self._held[0][0] <= now:
-            delivery = heapq.heappop(self._held)[2]
+            source = self._source[arrival.queue]
+            if self._here.sort(arrival, source, self._channel, now):
+                self._out[arrival.queue] += 1
+        for delivery in self._here.release(now):
             self._out[delivery.tag.arrival.queue] -= 1
-            self._line_up(delivery)
-
-    def _sort(self, arrival: Arrival, now: float) -> None:
-        """Put a message where it belongs: it is ready, must wait, or goes somewhere else."""
-        source = self._source[arrival.queue]
-        try:
-            parcel = arrival.parcel = upgraded(arrival.parcel)
-        except DecodeError as exc:
-            self._moves.append(_Move(arrival, self._broker.dead.parcel(arrival, source, str(exc))))
-            return
-        headers = parcel.headers
-        if arrival.redelivered and COUNT not in headers:
-            # A classic queue says only that it was delivered before: a copy says how often.
-            marks = {
-                DELIVERIES: deliveries(arrival) - 1,
-                CRASHES: crashes(arrival),
-                DUE: headers.get(DUE),
-            }
-            self._moves.append(_Move(arrival, again(parcel, source, marks)))
-            return
-        wait = waits(parcel, now) if headers.get("eta") or DUE in headers else 0.0
-        if wait > _HOLD:  # Celery publishes such messages to classic queues, and holds them itself
-            marks = {name: headers.get(name) for name in (DELIVERIES, CRASHES, DUE)}
-            self._moves.append(_Move(arrival, again(parcel, source, marks), now + wait))
-            return
-        try:
-            delivery = self._delivery(arrival, source)
-        except DecodeError as exc:
-            self._moves.append(_Move(arrival, self._broker.dead.parcel(arrival, source, str(exc))))
-            return
-        if wait:
-            heapq.heappush(self._held, (now + wait, next(self._order), delivery))
-            self._out[arrival.queue] += 1
-        else:
-            self._line_up(delivery)
-
-    def _delivery(self, arrival: Arrival, source: str) -> Delivery:
-        parcel = arrival.parcel
-        if not parcel.exchange or parcel.exchange.startswith(topology.DELAYED):
-            parcel.exchange, parcel.routing_key = "", source
-        message = to_message(parcel)
-        return Delivery(
-            message,
-            pack(message),
-            source,
-            _Tag(self._channel, arrival),
-            deliveries(arrival),
-            crashes(arrival),
-            self._identity(parcel, message, source),
-        )
-
-    def _identity(self, parcel: Parcel, message: TaskMessage, source: str) -> str:
-        """What names this very message; its copies in the queues of a broadcast have others."""
-        return f"{source}/{parcel.message_id or message.id}/{message.headers.get('retries') or 0}"
-
-    def _line_up(self, delivery: Delivery) -> None:
-        self._ready[delivery.message.priority].append(delivery)
 
     async def _move(self) -> None:
         """Publish the copies of what goes somewhere else, and acknowledge it."""
-        moves, channel = self._moves[:], self._channel
+        moves, channel = self._here.moves[:], self._channel
         await self._send([move.copy for move in moves], [move.due for move in moves])
-        del self._moves[: len(moves)]
-        self._acknowledge([_Tag(channel, move.arrival) for move in moves], taken=False)
+        del self._here.moves[: len(moves)]
+        self._acknowledge([Tag(channel, move.arrival) for move in moves], taken=False)
 
     def _take(self, limit: int) -> list[Delivery]:
-        found: list[Delivery] = []
-        for row in reversed(self._ready):
-            while row and len(found) < limit:
-                found.append(row.popleft())
+        found = self._here.take(limit)
         for delivery in found:
             self._out[delivery.tag.arrival.queue] += 1
         return found
 
     async def _wait(self, inbox: Inbox) -> None:
         """Until something comes, or what is held here is due."""
-        pause = max(0.0, self._held[0][0] - time.time()) if self._held else None
+        due = self._here.next_due
+        pause = max(0.0, due - time.time()) if due is not None else None
         try:
             async with asyncio.timeout(pause):
                 await inbox.news.wait()
@@ -356,8 +257,8 @@ class AmqpConsumer(Consumer):
         follow_ups: list[TaskMessage] = []
         copies: list[Parcel] = []
         due: list[float | None] = []
-        done: list[_Tag] = []
-        back: list[_Tag] = []
+        done: list[Tag] = []
+        back: list[Tag] = []
         for s in self._ours(batch):
             tag = s.delivery.tag
             if s.acknowledged:
@@ -406,7 +307,7 @@ class AmqpConsumer(Consumer):
                 ended.add(tag.number)
                 yield s
 
-    def _is_open(self, tag: _Tag) -> bool:
+    def _is_open(self, tag: Tag) -> bool:
         return tag.channel == self._channel and tag.number in self._open
 
     def _counted(self, s: Settlement) -> Parcel:
@@ -433,7 +334,7 @@ class AmqpConsumer(Consumer):
             await asyncio.to_thread(self._broker.dead.prepare, queue)
         await self._broker.asend(copies, due)
 
-    def _acknowledge(self, tags: Sequence[_Tag], taken: bool = True) -> None:
+    def _acknowledge(self, tags: Sequence[Tag], taken: bool = True) -> None:
         inbox = self._inbox
         ours = [tag for tag in tags if self._is_open(tag)]
         if not ours or inbox is None:
@@ -447,7 +348,7 @@ class AmqpConsumer(Consumer):
             for tag in ours:
                 self._out[tag.arrival.queue] -= 1
 
-    def _give_back(self, tags: Sequence[_Tag]) -> None:
+    def _give_back(self, tags: Sequence[Tag]) -> None:
         inbox = self._inbox
         # The last one first: each goes back to the front of its queue.
         for tag in reversed(tags):
