@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,11 +14,11 @@ from taskq.brokers.amqp.wire import (
     crashes,
     dead_mark,
     deliveries,
-    to_message,
+    mark_of,
+    to_letter,
 )
 from taskq.brokers.base import DeadLetter
-from taskq.exceptions import DecodeError
-from taskq.message import new_id, pack
+from taskq.message import new_id
 from taskq.stores.amqp.links import Link
 from taskq.stores.amqp.parcels import Arrival, Parcel
 
@@ -60,7 +60,7 @@ class DeadLetters:
         found: list[DeadLetter] = []
         for name in self._names(queue):
             with self._broker.looking(topology.dead_queue(name)) as link:
-                found += [_letter(arrival, name) for arrival in _all(link, name)]
+                found += [to_letter(arrival, name) for arrival in _all(link, name)]
         found.sort(key=lambda letter: letter.died, reverse=True)
         return found[:limit]
 
@@ -96,7 +96,7 @@ class DeadLetters:
         for name in self._names(None) if ids else ():
             with self._broker.looking(topology.dead_queue(name)) as link:
                 for arrival in list(_all(link, name)):
-                    if _mark(arrival).get("id") in ids:
+                    if mark_of(arrival).get("id") in ids:
                         act(link, arrival, name)
                         link.ack(arrival.tag)
                         count += 1
@@ -110,28 +110,3 @@ def _all(link: Link, queue: str) -> Iterator[Arrival]:
         if arrival is None:
             return
         yield arrival
-
-
-def _mark(arrival: Arrival) -> dict[str, Any]:
-    mark = arrival.parcel.headers.get(DEAD)
-    return mark if isinstance(mark, dict) else {}
-
-
-def _letter(arrival: Arrival, queue: str) -> DeadLetter:
-    mark, parcel = _mark(arrival), arrival.parcel
-    # It was published straight to its queue, as far as anybody can tell by now.
-    plain = msgspec.structs.replace(parcel, exchange="", routing_key=queue)
-    try:
-        message = to_message(plain)
-    except DecodeError:
-        message = None
-    return DeadLetter(
-        str(mark.get("id", "")),
-        str(mark.get("queue", queue)),
-        str(mark.get("reason", "dead-lettered by RabbitMQ")),
-        float(mark.get("died", 0.0)),
-        int(mark.get("deliveries", 1)),
-        int(mark.get("crashes", 0)),
-        message,
-        pack(message) if message is not None else parcel.body,
-    )

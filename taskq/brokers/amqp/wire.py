@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
+from taskq.brokers.base import DeadLetter
 from taskq.exceptions import DecodeError
-from taskq.message import MAX_PRIORITY, TaskMessage, new_id, to_timestamp
+from taskq.message import MAX_PRIORITY, TaskMessage, new_id, pack, to_timestamp
 from taskq.protocol_one import to_protocol_two
 from taskq.stores.amqp.parcels import Arrival, Parcel
 
@@ -183,3 +184,30 @@ def dead_mark(queue: str, reason: str, letter: str, count: int, died: int) -> di
         "deliveries": count,
         "crashes": died,
     }
+
+
+def mark_of(arrival: Arrival) -> dict[str, Any]:
+    """What `dead_mark` has noted; nothing, if something else has put it among the dead letters."""
+    mark = arrival.parcel.headers.get(DEAD)
+    return mark if isinstance(mark, dict) else {}
+
+
+def to_letter(arrival: Arrival, queue: str) -> DeadLetter:
+    """The dead letter in a parcel that lies among those of a queue."""
+    mark = mark_of(arrival)
+    # It was published straight to its queue, as far as anybody can tell by now.
+    plain = msgspec.structs.replace(arrival.parcel, exchange="", routing_key=queue)
+    try:
+        message = to_message(plain)
+    except DecodeError:
+        message = None
+    return DeadLetter(
+        str(mark.get("id", "")),
+        str(mark.get("queue", queue)),
+        str(mark.get("reason", "dead-lettered by the broker")),
+        float(mark.get("died", 0.0)),
+        int(mark.get("deliveries", 1)),
+        int(mark.get("crashes", 0)),
+        message,
+        pack(message) if message is not None else plain.body,
+    )

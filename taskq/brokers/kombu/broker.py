@@ -12,6 +12,8 @@ from taskq.brokers.amqp.wire import (
     crashes,
     dead_mark,
     deliveries,
+    mark_of,
+    to_letter,
     to_message,
     to_parcel,
 )
@@ -24,10 +26,10 @@ from taskq.brokers.kombu.channels import (
     dead_queue,
     delayed_queue,
 )
-from taskq.exceptions import DecodeError, ImproperlyConfigured, QueueNotFound
-from taskq.message import TaskMessage, new_id, pack
+from taskq.exceptions import DecodeError, QueueNotFound
+from taskq.message import TaskMessage, new_id
 from taskq.routing import Queue
-from taskq.routing.matching import topic_matches
+from taskq.routing.matching import matching_queues
 from taskq.stores.amqp.parcels import Arrival, Parcel
 
 if TYPE_CHECKING:
@@ -92,11 +94,13 @@ class KombuBroker(Broker):
         if not exchange:
             self._queues.setdefault(key, Queue(key))
             return [key]
-        found = [
-            queue.name
+        bindings = [
+            (bound.exchange.type, bound.routing_key, queue.name)
             for queue in self._queues.values()
-            if any(b.exchange.name == exchange and _binds(b, key) for b in queue.all_bindings())
+            for bound in queue.all_bindings()
+            if bound.exchange.name == exchange
         ]
+        found = matching_queues(bindings, key)
         if not found:
             raise QueueNotFound(
                 f"no queue is bound to the exchange {exchange!r} for the routing key {key!r}"
@@ -165,7 +169,7 @@ class KombuBroker(Broker):
     def dead_letters(self, queue: str | None = None, limit: int = 100) -> list[DeadLetter]:
         names = self.queues() if queue is None else [queue]
         found = [
-            _letter(arrival, name)
+            to_letter(arrival, name)
             for name in names
             for arrival in self.look(dead_queue(name), lambda channel, arrival: False)
         ]
@@ -192,7 +196,7 @@ class KombuBroker(Broker):
 
             def take(channel: Channel, arrival: Arrival, name: str = name) -> bool:
                 nonlocal count
-                if _mark(arrival).get("id") not in ids:
+                if mark_of(arrival).get("id") not in ids:
                     return False
                 act(channel, arrival, name)
                 count += 1
@@ -211,37 +215,3 @@ class KombuBroker(Broker):
 
     def close(self) -> None:
         self.pool.close()
-
-
-def _binds(bound: Any, key: str) -> bool:
-    kind = bound.exchange.type
-    if kind == "fanout":
-        return True
-    if kind == "headers":
-        raise ImproperlyConfigured("kombu's transports have no exchanges of the type 'headers'")
-    if kind == "topic":
-        return topic_matches(bound.routing_key, key)
-    return bool(bound.routing_key == key)
-
-
-def _mark(arrival: Arrival) -> dict[str, Any]:
-    mark = arrival.parcel.headers.get(DEAD)
-    return mark if isinstance(mark, dict) else {}
-
-
-def _letter(arrival: Arrival, queue: str) -> DeadLetter:
-    mark, parcel = _mark(arrival), again_to(arrival.parcel, queue)
-    try:
-        message = to_message(parcel)
-    except DecodeError:
-        message = None
-    return DeadLetter(
-        str(mark.get("id", "")),
-        str(mark.get("queue", queue)),
-        str(mark.get("reason", "")),
-        float(mark.get("died", 0.0)),
-        int(mark.get("deliveries", 1)),
-        int(mark.get("crashes", 0)),
-        message,
-        pack(message) if message is not None else parcel.body,
-    )
