@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from taskq import signals
 from taskq.canvas.chord import SHARED_CHORDS_QUEUE
@@ -22,6 +22,7 @@ from taskq.routing import Broadcast, Queue
 from taskq.worker.admission import Admission
 from taskq.worker.autoscale import Autoscaler, Bounds
 from taskq.worker.chords import ChordKeeper
+from taskq.worker.cleaning import keep_clean
 from taskq.worker.consuming import Consuming
 from taskq.worker.control import Node, WorkerState
 from taskq.worker.dispatcher import Dispatcher
@@ -35,6 +36,7 @@ from taskq.worker.pool.nursery import Nursery
 from taskq.worker.pool.options import ChildOptions
 from taskq.worker.pool.program import AppSource
 from taskq.worker.pools import make_pool, plan_pool, prepare_pool
+from taskq.worker.privileges import refuse_pickle_as_root
 from taskq.worker.processors import processors
 from taskq.worker.rates import RateLimits
 from taskq.worker.runs import Runs
@@ -48,14 +50,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskq.worker")
 
-_LISTEN = 2.0
-"""Seconds for which a worker that works already does not say so, until it can be asked."""
-_CLEANUP_EVERY = 600.0
-"""Seconds between two clean-ups of expired results."""
-
 
 Service = Callable[[], Coroutine[Any, Any, None]]
 """Gives what runs beside the worker's own services."""
+
+
+class _Parts(NamedTuple):
+    """What a worker is made of."""
+
+    dispatcher: Dispatcher
+    settler: Settler
+    pauses: Pauses
+    events: WorkerEvents
+    node: Node
+    scaler: Autoscaler | None
 
 
 class Worker:
@@ -165,7 +173,7 @@ class Worker:
         Returns:
             The exit status: 0 if nothing was lost.
         """
-        _refuse_pickle_as_root(self.app)
+        refuse_pickle_as_root(self.app)
         self.app.load_modules()
         signals.worker_init.send(self)
         nursery = self._start_nursery()
@@ -200,23 +208,35 @@ class Worker:
             if nursery is not None:
                 nursery.close()
             raise
-        fates = Fates(self.app)
+        parts = self._parts(consumer, queues, pool)
+        handlers: dict[int, Callable[[int], None]] = {
+            **dict.fromkeys(STOPPING, self._halt.on_signal),
+            signal.SIGUSR1: lambda _: dump_stacks(pool),
+        }
+        with SignalHandlers(handlers):
+            await pool.start(parts.dispatcher)
+            return await self._serve(parts, self._tasks(parts, queues), pool, consumer)
+
+    def _parts(self, consumer: Consumer, queues: Sequence[Queue], pool: Pool) -> _Parts:
+        """What the worker is made of; nothing of it runs yet."""
+        app = self.app
+        broker, backend = app.broker, app.backend
+        fates = Fates(app)
         window = Window(self._multiplier, pool.size)
-        admission = Admission(self.app, fates, *self._limits)
-        rates = RateLimits(self.app)
+        admission = Admission(app, fates, *self._limits)
         dispatcher = Dispatcher(consumer, admission, fates, pool, window)
-        dispatcher.runs = Runs(backend, self.hostname, lease)
+        dispatcher.runs = Runs(backend, self.hostname, app.conf.broker_lease)
+        dispatcher.rates = RateLimits(app)
         settler = Settler(broker, consumer, backend, dispatcher.settled)
         dispatcher.connect(settler)
-        dispatcher.rates = rates
-        consuming = Consuming(self.app, consumer, queues, self._unique, dispatcher)
+        consuming = Consuming(app, consumer, queues, self._unique, dispatcher)
         pauses = Pauses(broker, dispatcher, consuming.names)
         scaler = Autoscaler(pool, dispatcher, self._bounds) if self._bounds else None
-        heartbeat = self.app.conf.worker_heartbeat_interval
-        events = WorkerEvents(self.app, self.hostname, dispatcher, pool, heartbeat)
+        heartbeat = app.conf.worker_heartbeat_interval
+        events = WorkerEvents(app, self.hostname, dispatcher, pool, heartbeat)
         node = Node(
             WorkerState(
-                self.app,
+                app,
                 self.hostname,
                 self.stop,
                 dispatcher,
@@ -232,45 +252,43 @@ class Worker:
                 scaler,
             )
         )
-        handlers: dict[int, Callable[[int], None]] = {
-            **dict.fromkeys(STOPPING, self._halt.on_signal),
-            signal.SIGUSR1: lambda _: dump_stacks(pool),
+        return _Parts(dispatcher, settler, pauses, events, node, scaler)
+
+    def _tasks(self, parts: _Parts, queues: Sequence[Queue]) -> dict[str, asyncio.Task[None]]:
+        """Let all parts run."""
+        conf = self.app.conf
+        runs = {
+            "fetch": parts.dispatcher.fetch(),
+            "settle": parts.settler.run(),
+            "leases": parts.dispatcher.keep_leases(conf.broker_lease),
+            "revoked": parts.dispatcher.keep_revoked(),
+            "pauses": parts.pauses.watch(),
+            "cleanup": keep_clean(self.app.backend),
+            "events": parts.events.run(),
+            **{name: start() for name, start in self._services.items()},
         }
-        with SignalHandlers(handlers):
-            await pool.start(dispatcher)
-            services = {
-                "fetch": dispatcher.fetch(),
-                "settle": settler.run(),
-                "leases": dispatcher.keep_leases(lease),
-                "revoked": dispatcher.keep_revoked(),
-                "pauses": pauses.watch(),
-                "cleanup": self._keep_clean(),
-                "events": events.run(),
-                **{name: start() for name, start in self._services.items()},
-            }
-            if scaler is not None:
-                services["autoscale"] = scaler.run()
-            if self.app.conf.worker_enable_remote_control:
-                services["control"] = node.serve()
-            own = [queue.name for queue in queues if not isinstance(queue, Broadcast)]
-            if backend.counts and own:
-                services["chords"] = ChordKeeper(self.app, own[0]).run()
-            return await self._serve(services, dispatcher, pool, consumer, node, events)
+        if parts.scaler is not None:
+            runs["autoscale"] = parts.scaler.run()
+        if conf.worker_enable_remote_control:
+            runs["control"] = parts.node.serve()
+        own = [queue.name for queue in queues if not isinstance(queue, Broadcast)]
+        if self.app.backend.counts and own:
+            runs["chords"] = ChordKeeper(self.app, own[0]).run()
+        return {name: asyncio.create_task(run, name=name) for name, run in runs.items()}
 
     async def _serve(
         self,
-        services: Mapping[str, Coroutine[Any, Any, None]],
-        dispatcher: Dispatcher,
+        parts: _Parts,
+        tasks: dict[str, asyncio.Task[None]],
         pool: Pool,
         consumer: Consumer,
-        node: Node,
-        events: WorkerEvents,
     ) -> int:
         """From ready to stopped; the order of the lines is the order of the shutdown."""
-        tasks = {name: asyncio.create_task(run, name=name) for name, run in services.items()}
+        dispatcher, events, node = parts.dispatcher, parts.events, parts.node
         if self.app.conf.worker_send_task_events:
             events.enable()
-        await _until_it_listens(node, tasks.get("control"))
+        if control := tasks.get("control"):
+            await node.until_it_listens(control)
         self._ready.set()
         signals.worker_ready.send(self)
         logger.info("%s ready.", self.hostname)
@@ -351,15 +369,6 @@ class Worker:
                     dispatcher.failure = f"{task.get_name()}: {exc!r}"
         logger.critical("the worker stops: %s", dispatcher.failure)
 
-    async def _keep_clean(self) -> None:
-        """Delete expired results now and then."""
-        while True:
-            await asyncio.sleep(_CLEANUP_EVERY)
-            try:
-                await asyncio.to_thread(self.app.backend.cleanup)
-            except Exception:
-                logger.warning("expired results could not be deleted", exc_info=True)
-
     # From outside
 
     def stop(self, cold: bool = False) -> None:
@@ -380,32 +389,7 @@ class Worker:
         return self._ready.wait(timeout)
 
 
-async def _until_it_listens(node: Node, control: asyncio.Task[None] | None) -> None:
-    """Whoever has read that a worker is ready can ask it something; a broker may be away."""
-    if control is not None:
-        listening = asyncio.create_task(node.listening.wait())
-        await asyncio.wait(
-            [listening, control], timeout=_LISTEN, return_when=asyncio.FIRST_COMPLETED
-        )
-        await _cancel(listening)
-
-
 async def _cancel(task: asyncio.Task[Any]) -> None:
     """Cancel a task and wait until it has ended; its own error has been told already."""
     task.cancel()
     await asyncio.wait([task])
-
-
-def _refuse_pickle_as_root(app: TaskQ) -> None:
-    """Whoever can send a message that is pickled can run any code, which is not to be root's.
-
-    Raises:
-        ImproperlyConfigured: pickle is accepted, and the process is root's.
-    """
-    if os.geteuid() or os.environ.get("C_FORCE_ROOT"):
-        return
-    if "application/x-python-serialize" in app.serializers.content_types(app.conf.accept_content):
-        raise ImproperlyConfigured(
-            "accept_content lets in pickle, by which whoever can send a message runs any code, and "
-            "this worker would run it as root: start it as another user, or set C_FORCE_ROOT=1"
-        )

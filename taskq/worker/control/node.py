@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskq.worker")
 
+_LISTEN = 2.0
+"""Seconds for which a worker that works already does not say so, until it can be asked."""
 _PAUSE = 1.0
 """Seconds after which a broker that is away is asked again."""
 _AT_ONCE = 32
@@ -56,6 +58,18 @@ class Node:
         self._handlers = _handlers()
         self._under_way: set[asyncio.Task[None]] = set()
         self.listening = asyncio.Event()
+
+    async def until_it_listens(self, serving: asyncio.Task[None]) -> None:
+        """Whoever has read that a worker is ready can ask it something; a broker may be away.
+
+        Args:
+            serving: `serve`, as it runs.
+        """
+        listening = asyncio.create_task(self.listening.wait())
+        await asyncio.wait(
+            [listening, serving], timeout=_LISTEN, return_when=asyncio.FIRST_COMPLETED
+        )
+        listening.cancel()
 
     async def serve(self) -> None:
         """Listen, also after the broker was away."""
