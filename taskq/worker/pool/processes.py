@@ -31,6 +31,7 @@ from taskq.execution import Report
 from taskq.worker.pool.base import Loss, Pool, PoolEvents, Running
 from taskq.worker.pool.child import ALONE, LONG, SHORT
 from taskq.worker.pool.handle import ChildHandle, how_it_ended
+from taskq.worker.pool.limits import Enforcer
 from taskq.worker.pool.nursery import Exited, Nursery
 from taskq.worker.pool.pace import Pace
 from taskq.worker.pool.packets import LARGE, Receiver, send, unread
@@ -51,13 +52,9 @@ _OVERDUE = 0.005
 _HELD_UP = 0.05
 """Seconds after which what waits behind it in its packet goes to others."""
 _LOOK = 0.02
-_AGAIN = 1.0
-"""Seconds between two warnings of one task that its soft limit has passed."""
 _GRACE = 0.2
 """Seconds in which a living child has surely noted the packet that it has taken."""
 _RESPAWN_DELAY = 1.0
-_GENTLE = 1.0
-"""Seconds that a task has to end when it is terminated, before its process is killed."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _WAKE_UP = _encode((LONG, []))
@@ -106,7 +103,7 @@ class ProcessPool(Pool):
         self._by_pid: dict[int, ChildHandle] = {}
         self._delayed = 0
         self._dismissed = 0
-        self._ending: dict[int, tuple[ChildHandle, float]] = {}
+        self._limits = Enforcer()
         # By number in the order of sending, which is not that of the jobs' tickets: the urgent
         # ones go first.  Children know jobs by these numbers, and slots speak of them.
         self._jobs: dict[int, tuple[Job, _Packet]] = {}
@@ -377,13 +374,13 @@ class ProcessPool(Pool):
                     self._rescue(slot)
                 if running > _HELD_UP:
                     self._unblock(slot, entry[1])
-                pause = min(pause, self._enforce(child, slot, number, entry[0], running))
-        if self._ending:
-            pause = min(pause, self._end_harder(now))
+                pause = min(pause, self._limits.limit(child, slot, number, entry[0], running))
+        if self._limits.is_busy:
+            pause = min(pause, self._limits.end_harder(now, self._jobs))
         if self._dismissed:
             self._usher_out()
             pause = min(pause, _LOOK)
-        elif not self._watched and not self._ending:
+        elif not self._watched and not self._limits.is_busy:
             return None
         # Until all that matters is seen running, look often.
         return min(pause, _LOOK) if seen < self._watched else pause
@@ -409,34 +406,6 @@ class ProcessPool(Pool):
         else:
             slot.recall(number)
 
-    def _enforce(
-        self, child: ChildHandle, slot: Slot, number: int, job: Job, running: float
-    ) -> float:
-        """Apply time limits; tells in how many seconds the next one ends."""
-        pause = _AGAIN
-        if job.hard_limit is not None:
-            left = job.hard_limit - running
-            if left <= 0:
-                self._kill(child, job)
-                return pause
-            pause = min(pause, left)
-        if job.soft_limit is not None:
-            due = job.warned + _AGAIN if job.warned else job.soft_limit
-            if running >= due:
-                # Again and again: `except Exception` may have swallowed it.
-                job.warned = running
-                due = running + _AGAIN
-                slot.limit(number)
-                child.signal(signal.SIGUSR1)
-            pause = min(pause, due - running)
-        return max(pause, 0.001)
-
-    def _kill(self, child: ChildHandle, job: Job) -> None:
-        if not child.killed:
-            logger.error("Hard time limit (%ss) exceeded for %s", job.hard_limit, job.label)
-            job.timed_out = child.killed = True
-            child.signal(signal.SIGKILL)
-
     def terminate(self, job: Job) -> bool:
         for child in self._children.values():
             for slot in child.slots:
@@ -446,26 +415,10 @@ class ProcessPool(Pool):
                     continue
                 logger.warning("Task %s is terminated", job.label)
                 job.terminated = True
-                if self._single:
-                    child.killed = True
-                    child.signal(signal.SIGKILL)
-                else:  # gently at first, for the sake of the others in that process
-                    slot.end_it(number)
-                    child.signal(signal.SIGUSR1)
-                    self._ending[number] = child, time.monotonic() + _GENTLE
-                    self._watch.wake()
+                self._limits.end(child, slot, number, alone=self._single)
+                self._watch.wake()
                 return True
         return False
-
-    def _end_harder(self, now: float) -> float:
-        """Kill the processes of tasks that do not end when they are told to."""
-        for number, (child, deadline) in list(self._ending.items()):
-            if number not in self._jobs:
-                del self._ending[number]
-            elif now >= deadline and not child.killed:
-                child.killed = True
-                child.signal(signal.SIGKILL)
-        return max(0.001, min((end - now for _, end in self._ending.values()), default=1.0))
 
     # The children's ends
 
