@@ -1,0 +1,146 @@
+"""How an app gets its settings, and says what it reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from taskq import signals
+from taskq.exceptions import ImproperlyConfigured
+
+if TYPE_CHECKING:
+    from taskq.serialization import SerializerRegistry
+    from taskq.settings import Settings
+
+
+class Configured:
+    """The part of an app that reads its settings.
+
+    Attributes:
+        conf: the settings.
+        on_configure: sent before settings are read from somewhere.
+        on_after_configure: sent when they have been.
+    """
+
+    conf: Settings
+    serializers: SerializerRegistry
+
+    def __init__(self) -> None:
+        self.on_configure = signals.Signal("on_configure")
+        self.on_after_configure = signals.Signal("on_after_configure")
+        self._configured: set[int] = set()
+
+    def config_from_object(
+        self,
+        obj: Any,
+        silent: bool = False,
+        force: bool = False,
+        namespace: str | None = None,
+    ) -> None:
+        """Read settings from a module, a class, a mapping, or the dotted name of one.
+
+        Args:
+            obj: where from.
+            silent: say nothing if it cannot be imported.
+            force: accepted for Celery's sake; settings are always read at once.
+            namespace: take only names that begin with it, in upper case
+                (``namespace="CELERY"`` reads ``CELERY_BROKER_URL``).
+
+        Raises:
+            ImproperlyConfigured: it cannot be imported, or holds a wrong setting.
+        """
+        self.on_configure.send(self)
+        try:
+            self.conf.load_object(obj, namespace=namespace)
+        except ImproperlyConfigured as exc:
+            if not (silent and isinstance(exc.__cause__, ImportError)):
+                raise
+        self._forget_cached()
+        self.on_after_configure.send(self, source=obj)
+        self._configured.update(map(id, self.on_after_configure))
+
+    def _tell_configured(self) -> None:
+        """Call receivers of `on_after_configure` that were connected after the settings were read.
+
+        Celery reads settings when they are first used, so that most receivers stand below.
+        """
+        for receiver in list(self.on_after_configure):
+            if id(receiver) not in self._configured:
+                self._configured.add(id(receiver))
+                receiver(signal=self.on_after_configure, sender=self, source=None)
+
+    def config_from_envvar(self, variable: str, silent: bool = False) -> None:
+        """Read settings from the module that an environment variable names."""
+        module = os.environ.get(variable)
+        if module:
+            self.config_from_object(module)
+        elif not silent:
+            raise ImproperlyConfigured(
+                f"the environment variable {variable} is not set: it must name a module of settings"
+            )
+
+    def add_defaults(self, defaults: Mapping[str, Any]) -> None:
+        """Settings for which nobody has said anything else."""
+        self.conf.add_defaults(defaults)
+
+    def _forget_cached(self) -> None:
+        for name in ("router", "producer", "result_codec"):
+            self.__dict__.pop(name, None)
+
+    def setup_security(
+        self,
+        allowed_serializers: Sequence[str] = (),
+        key: str | None = None,
+        key_password: str | bytes | None = None,
+        cert: str | None = None,
+        store: str | None = None,
+        digest: str = "sha256",
+        serializer: str = "json",
+        *,
+        secret: str | bytes | Sequence[str | bytes] | None = None,
+    ) -> None:
+        """Read only signed messages from now on; set ``task_serializer`` to write such.
+
+        Args:
+            allowed_serializers: more serializers whose messages are read.
+            key: file of the private key, for the serializer ``auth``, which Celery shares.
+            key_password: its password.
+            cert: file of its certificate.
+            store: folder of the certificates that are trusted.
+            digest: the hash that is signed.
+            serializer: writes what is signed.
+            secret: for the serializer ``signed``, in place of all these: what signs, and what
+                else is accepted.
+
+        Raises:
+            ImproperlyConfigured: neither is given, or a file cannot be read.
+        """
+        # hmac and cryptography are for those who sign.
+        from taskq.serialization import signing
+
+        if secret is not None:
+            secrets = [secret] if isinstance(secret, str | bytes) else secret
+            signing.register_signed(self.serializers, secrets, serializer)
+            name = signing.SIGNED
+        elif key and cert and store:
+            signing.register_auth(
+                self.serializers,
+                key,
+                cert,
+                store,
+                digest,
+                key_password,
+                serializer,
+                allowed_serializers,
+            )
+            name = signing.AUTH
+        else:
+            raise ImproperlyConfigured(
+                "setup_security needs secret=..., or key=..., cert=... and store=..."
+            )
+        results = self.conf.result_accept_content or self.conf.accept_content
+        self.conf.update(
+            accept_content=(name, *allowed_serializers), result_accept_content=tuple(results)
+        )
+        self._forget_cached()
