@@ -19,7 +19,7 @@ import pytest
 
 from taskq.brokers.base import QueueDepth
 from taskq.exceptions import ImproperlyConfigured, OperationalError
-from taskq.stores.sqlite import refuse_network_filesystem
+from taskq.stores.sqlite.address import refuse_network_filesystem
 from tests.faults.conftest import MakeStage
 from tests.faults.locks import locked
 from tests.faults.soundness import check

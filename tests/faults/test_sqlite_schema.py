@@ -13,7 +13,7 @@ import pytest
 from taskq import chord, states
 from taskq.exceptions import ImproperlyConfigured
 from taskq.message import TaskMessage, pack
-from taskq.stores.sqlite import SCHEMA_VERSION, _create_schema
+from taskq.stores.sqlite.schema import SCHEMA_VERSION, create_schema
 from tests.faults.conftest import MakeStage
 from tests.faults.soundness import check
 from tests.faults.stage import Stage
@@ -153,5 +153,5 @@ def test_ctrl_c_when_it_has_just_been_made(tmp_path: Path) -> None:
     path = str(tmp_path / "taskq.db")
     with closing(sqlite3.connect(path, isolation_level=None, factory=Interrupted)) as connection:
         with pytest.raises(KeyboardInterrupt):
-            _create_schema(connection, path)
+            create_schema(connection, path)
         assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)

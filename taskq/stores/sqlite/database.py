@@ -25,126 +25,11 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import parse_qsl, unquote
 
 from taskq.exceptions import ImproperlyConfigured, OperationalError
+from taskq.stores.sqlite.address import checked_options, parse_url, refuse_network_filesystem
+from taskq.stores.sqlite.schema import SCHEMA_VERSION, create_schema
 from taskq.stores.wakeups import WakeUps
-
-SCHEMA_VERSION = 4
-READY, DELAYED, LEASED = 0, 1, 2
-"""The values of ``messages.state``."""
-
-# messages.until is the due time of a delayed message and the end of a leased one's lease.
-# The ready messages alone are indexed by rank, the others alone by time: both indexes
-# stay small, and a settled message leaves nothing behind.  A query uses them only if it
-# repeats their condition to the letter (https://www.sqlite.org/partialindex.html, 3).
-_SCHEMA = """
-CREATE TABLE messages (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    queue TEXT NOT NULL,
-    priority INTEGER NOT NULL,
-    state INTEGER NOT NULL,
-    until REAL NOT NULL DEFAULT 0,
-    owner INTEGER NOT NULL DEFAULT 0,
-    deliveries INTEGER NOT NULL DEFAULT 0,
-    crashes INTEGER NOT NULL DEFAULT 0,
-    message BLOB NOT NULL
-);
-CREATE INDEX messages_ready ON messages (queue, priority DESC, seq) WHERE state = 0;
-CREATE INDEX messages_until ON messages (state, until) WHERE state > 0;
-CREATE TABLE dead_letters (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    queue TEXT NOT NULL,
-    priority INTEGER NOT NULL,
-    reason TEXT NOT NULL,
-    died REAL NOT NULL,
-    deliveries INTEGER NOT NULL,
-    crashes INTEGER NOT NULL,
-    message BLOB NOT NULL
-);
-CREATE TABLE queues (
-    name TEXT PRIMARY KEY,
-    expires REAL
-) WITHOUT ROWID;
-CREATE TABLE bindings (
-    exchange TEXT NOT NULL,
-    type TEXT NOT NULL,
-    routing_key TEXT NOT NULL,
-    queue TEXT NOT NULL REFERENCES queues (name) ON DELETE CASCADE,
-    PRIMARY KEY (exchange, routing_key, queue)
-) WITHOUT ROWID;
-CREATE TABLE sent_steps (
-    step TEXT PRIMARY KEY,
-    expires REAL NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE results (
-    task_id TEXT PRIMARY KEY,
-    state TEXT NOT NULL,
-    expires INTEGER NOT NULL,
-    payload BLOB NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX results_expires ON results (expires) WHERE expires > 0;
-"""
-# What each version has added to the one before.
-_ADDED = {
-    2: """
-CREATE TABLE chord_parts (
-    group_id TEXT NOT NULL,
-    place INTEGER NOT NULL,
-    expires INTEGER NOT NULL,
-    payload BLOB NOT NULL,
-    PRIMARY KEY (group_id, place)
-) WITHOUT ROWID;
-CREATE INDEX chord_parts_expires ON chord_parts (expires) WHERE expires > 0;
-CREATE TABLE revoked (
-    task_id TEXT PRIMARY KEY,
-    expires REAL NOT NULL,
-    signal TEXT NOT NULL
-) WITHOUT ROWID;
-""",
-    3: """
-CREATE TABLE notices (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    channel TEXT NOT NULL,
-    told REAL NOT NULL,
-    notice BLOB NOT NULL
-);
-CREATE TABLE paused (
-    queue TEXT PRIMARY KEY
-) WITHOUT ROWID;
-""",
-    4: """
-CREATE TABLE schedule_entries (
-    namespace TEXT NOT NULL,
-    name TEXT NOT NULL,
-    definition BLOB NOT NULL,
-    source TEXT NOT NULL,
-    revision TEXT NOT NULL,
-    enabled INTEGER NOT NULL,
-    due REAL,
-    last_due REAL,
-    last_run REAL,
-    runs INTEGER NOT NULL,
-    missed INTEGER NOT NULL,
-    failures INTEGER NOT NULL,
-    lateness REAL NOT NULL,
-    error TEXT NOT NULL,
-    PRIMARY KEY (namespace, name)
-) WITHOUT ROWID;
-CREATE TABLE schedule_outbox (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    namespace TEXT NOT NULL,
-    until REAL NOT NULL,
-    message BLOB NOT NULL
-);
-CREATE TABLE schedule_versions (
-    namespace TEXT PRIMARY KEY,
-    version INTEGER NOT NULL
-) WITHOUT ROWID;
-""",
-}
-
-_NETWORK_FILESYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs"}
 
 
 class _Connection(sqlite3.Connection):
@@ -260,7 +145,7 @@ class Database:
                 f"{SCHEMA_VERSION}): upgrade taskq, or name another file in broker_url"
             )
         if version < SCHEMA_VERSION:
-            _create_schema(connection, self.path)
+            create_schema(connection, self.path)
         connection.execute(f"PRAGMA synchronous={self._synchronous}")
         connection.execute("PRAGMA temp_store=MEMORY")
 
@@ -291,95 +176,6 @@ def _identity(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return info.st_dev, info.st_ino
-
-
-def _create_schema(connection: sqlite3.Connection, path: str) -> None:
-    """Make a new file, or bring one of an older version up to date."""
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        # Another process may have been faster between the first look and the lock.
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                raise ImproperlyConfigured(
-                    f"{path} is a database of another program: name another file in broker_url"
-                )
-            _execute_all(connection, _SCHEMA)
-        for number, statements in _ADDED.items():
-            if number > version:
-                _execute_all(connection, statements)
-        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # Ctrl-C may come when it has just been committed
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _execute_all(connection: sqlite3.Connection, statements: str) -> None:
-    for statement in statements.split(";\n"):
-        connection.execute(statement)
-
-
-def parse_url(url: str) -> tuple[str, dict[str, Any]]:
-    """The file that a ``sqlite:`` URL names, and its options.
-
-    Raises:
-        ImproperlyConfigured: there is no path, or an option is unknown.
-    """
-    address, _, query = url.partition("?")
-    path = unquote(address.removeprefix("sqlite://").removeprefix("/"))
-    if not address.startswith("sqlite:///") or not path or path == ":memory:":
-        raise ImproperlyConfigured(
-            f"{url!r} names no file: write sqlite:///taskq.db for a file in the working "
-            "directory, sqlite:////var/lib/taskq.db for an absolute path, or memory:// for tests"
-        )
-    return os.path.abspath(path), checked_options(url, dict(parse_qsl(query)))
-
-
-def checked_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a file, if there are such.
-
-    Raises:
-        ImproperlyConfigured: one of them does not exist, or cannot have that value.
-    """
-    unknown = options.keys() - {"synchronous", "timeout"}
-    if unknown:
-        raise ImproperlyConfigured(
-            f"{url!r} has unknown options {sorted(unknown)}: synchronous and timeout exist"
-        )
-    if options.get("synchronous", "normal") not in {"off", "normal", "full", "extra"}:
-        raise ImproperlyConfigured(f"{url!r}: synchronous is one of off, normal, full and extra")
-    return dict(options)
-
-
-def refuse_network_filesystem(path: str, mounts: str = "/proc/self/mounts") -> None:
-    """Raise if the file would lie on a network file system.
-
-    Write-ahead logs need memory that all processes share, which no network file system
-    gives (https://www.sqlite.org/wal.html, "Disadvantages"); the file would be corrupted.
-
-    Raises:
-        ImproperlyConfigured: it would.
-    """
-    try:
-        with open(mounts) as lines:
-            entries = [line.split()[1:3] for line in lines]
-    except OSError:
-        return  # no such list on this system
-    place = os.path.realpath(path)
-    best, kind = "", ""
-    for mount, filesystem in entries:
-        mount = mount.replace("\\040", " ")
-        inside = place == mount or place.startswith(mount.rstrip("/") + "/")
-        if inside and len(mount) >= len(best):
-            best, kind = mount, filesystem
-    if kind in _NETWORK_FILESYSTEMS:
-        raise ImproperlyConfigured(
-            f"{path} lies on a network file system ({kind}, mounted at {best}), where SQLite "
-            "loses data: use a local disk, or a Redis or RabbitMQ broker for several machines"
-        )
 
 
 _LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
