@@ -75,6 +75,11 @@ class Job(msgspec.Struct, eq=False, gc=False):
         message = self.delivery.message
         return f"{message.headers.get('shadow') or message.task}[{message.id}]"
 
+    @property
+    def is_limited(self) -> bool:
+        """Has it a time limit?"""
+        return self.soft_limit is not None or self.hard_limit is not None
+
     def work_item(self, number: int) -> WorkItem:
         """What a child is sent; it knows the job by that number."""
         delivery = self.delivery
