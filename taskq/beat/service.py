@@ -6,7 +6,7 @@ import gc
 import logging
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,7 @@ class Beat:
         max_interval: seconds between two looks at the store; the setting
             ``beat_max_loop_interval``.
         store: the schedule store itself.
+        on_ready: called, in the thread of `run`, once it sends what is due.
 
     Raises:
         ImproperlyConfigured: an option has a value that makes no sense.
@@ -55,9 +56,11 @@ class Beat:
         scheduler: str | None = None,
         max_interval: float | None = None,
         store: ScheduleStore | None = None,
+        on_ready: Callable[[], None] | None = None,
     ) -> None:
         self.app = app
         self._store = store
+        self._on_ready = on_ready
         self._wish = scheduler, schedule
         self._poll = max_interval or app.conf.beat_max_loop_interval or POLL
         self._stop = threading.Event()
@@ -108,6 +111,8 @@ class Beat:
                     scheduler.start()
                 logger.info("beat: Starting... %d entries", len(scheduler.timetable.slots))
                 self._ready.set()
+                if self._on_ready is not None:
+                    self._on_ready()
                 self._loop(scheduler)
             logger.info("beat: Shutting down...")
         finally:

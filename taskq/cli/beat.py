@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from taskq.cli.command import Command
-from taskq.cli.daemon import held, set_up_logging
-from taskq.cli.nodename import node_name
+from taskq.cli.daemon import Daemon, daemon_options
 from taskq.cli.session import Session, pass_session
-from taskq.cli.types import log_level, seconds
+from taskq.cli.types import seconds
 
 if TYPE_CHECKING:
     from taskq.beat import Beat
@@ -36,12 +35,7 @@ def store_options(command: F) -> F:
 @click.option(
     "--max-interval", type=seconds, metavar="SECONDS", help="Between two looks at the store."
 )
-@click.option("-n", "--hostname", metavar="NAME", help="Its name, for %n in paths.")
-@click.option(
-    "-l", "--loglevel", type=log_level, metavar="LEVEL", default="WARNING", show_default=True
-)
-@click.option("-f", "--logfile", metavar="PATH", help="Log to this file, not to standard error.")
-@click.option("--pidfile", metavar="PATH", help="Hold this file while it runs.")
+@daemon_options
 @pass_session
 def beat(
     session: Session,
@@ -49,24 +43,25 @@ def beat(
     schedule: str | None,
     scheduler: str | None,
     max_interval: float | None,
-    hostname: str | None,
-    loglevel: int,
-    logfile: str | None,
-    pidfile: str | None,
+    daemon: Daemon,
 ) -> None:
     """Send tasks when they are due, until TERM or Ctrl-C.
 
     Any number of beats may run for one app: each tick is sent once.
     """
-    app = session.app()
-    name = node_name(hostname)
-    with held(pidfile, name):
-        set_up_logging(app, loglevel, logfile, name)
-        service = app.Beat(schedule=schedule, scheduler=scheduler, max_interval=max_interval)
-        entries, _ = service.prepare()
-        if not session.quiet:
-            click.echo(_banner(service, session, len(entries), loglevel))
-        status = service.run()
+    with daemon.process(session):
+        app = session.app()
+        with daemon.running(app):
+            service = app.Beat(
+                schedule=schedule,
+                scheduler=scheduler,
+                max_interval=max_interval,
+                on_ready=daemon.ready,
+            )
+            entries, _ = service.prepare()
+            if not session.quiet:
+                click.echo(_banner(service, session, len(entries), daemon.level))
+            status = service.run()
     click.get_current_context().exit(status)
 
 

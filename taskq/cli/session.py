@@ -28,6 +28,7 @@ class Session:
         quiet: say only what was asked for.
         include: modules to import besides those of the settings.
         changes: settings that options have changed: value and option by name.
+        detached: it runs in the background.
         given: the app itself, where a program and not a shell gives the command.
     """
 
@@ -37,6 +38,7 @@ class Session:
     quiet: bool = False
     include: tuple[str, ...] = ()
     changes: dict[str, tuple[Any, str]] = field(default_factory=dict)
+    detached: bool = False
     given: TaskQ | None = None
 
     def change(self, name: str, value: Any, option: str) -> None:

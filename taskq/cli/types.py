@@ -83,6 +83,21 @@ def seconds(text: str) -> float:
     return number
 
 
+def octal(text: str) -> int:
+    """The mode of files, such as ``027``.
+
+    Raises:
+        click.BadParameter: it is none.
+    """
+    try:
+        mode = int(text, 8)
+    except ValueError:
+        mode = -1
+    if not 0 <= mode <= 0o777:
+        raise click.BadParameter(f"{text!r} is no mode of files: write three octal digits, as 027")
+    return mode
+
+
 def json_array(text: str) -> list[Any]:
     """Positional arguments.
 

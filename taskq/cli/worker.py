@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from taskq import signals
 from taskq.cli.command import Command
-from taskq.cli.daemon import held, log_path, set_up_logging
-from taskq.cli.nodename import node_name
+from taskq.cli.daemon import Daemon, daemon_options
 from taskq.cli.output import amount
 from taskq.cli.queue_choice import without
 from taskq.cli.session import Session, pass_session
-from taskq.cli.types import concurrency, log_level, most_and_least, names, seconds
+from taskq.cli.types import concurrency, most_and_least, names, seconds
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
@@ -26,14 +26,7 @@ AT_LEAST_ONE = click.IntRange(min=1)
 
 
 @click.command("worker", cls=Command)
-@click.option(
-    "-n", "--hostname", metavar="NAME", help="Its name; %h, %n and %d are host, name and domain."
-)
-@click.option(
-    "-l", "--loglevel", type=log_level, metavar="LEVEL", default="WARNING", show_default=True
-)
-@click.option("-f", "--logfile", metavar="PATH", help="Log to this file, not to standard error.")
-@click.option("--pidfile", metavar="PATH", help="Hold this file while it runs.")
+@daemon_options
 @click.option("-c", "--concurrency", type=concurrency, metavar="N|auto", help="Tasks at a time.")
 @click.option(
     "-P",
@@ -106,10 +99,7 @@ AT_LEAST_ONE = click.IntRange(min=1)
 def worker(
     session: Session,
     /,
-    hostname: str | None,
-    loglevel: int,
-    logfile: str | None,
-    pidfile: str | None,
+    daemon: Daemon,
     queues: tuple[str, ...] | None,
     exclude_queues: tuple[str, ...] | None,
     include: tuple[str, ...] | None,
@@ -133,27 +123,26 @@ def worker(
         session.change(SETTING_OF[option], value, f"--{option.replace('_', '-')}")
     session.include = include or ()
     folder = os.getcwd()
-    app = session.app()
-    name = node_name(hostname)
-    with held(pidfile, name):
-        set_up_logging(app, loglevel, logfile, name)
-        declared = [queue.name for queue in app.queues()]
-        selected = without(queues or declared, exclude_queues)
-        service = app.Worker(
-            hostname=name,
-            queues=selected,
-            app_spec=session.app_spec,
-            overrides=session.overrides(app),
-            logfile=log_path(logfile, name),
-            autoscale=autoscale,
-            can_restart=_can_restart(session),
-            services=_beat(app, schedule, scheduler) if beat else None,
-        )
-        if not session.quiet:
-            _show_banner(service, session, loglevel)
-        if purge:
-            _purge(app, selected, session.quiet)
-        status = service.run()
+    with daemon.process(session):
+        app = session.app()
+        with daemon.running(app):
+            declared = [queue.name for queue in app.queues()]
+            selected = without(queues or declared, exclude_queues)
+            service = app.Worker(
+                hostname=daemon.name,
+                queues=selected,
+                app_spec=session.app_spec,
+                overrides=session.overrides(app),
+                logfile=daemon.log_path,
+                autoscale=autoscale,
+                can_restart=_can_restart(session),
+                services=_beat(app, schedule, scheduler) if beat else None,
+            )
+            if not session.quiet:
+                _show_banner(service, session, daemon.level)
+            if purge:
+                _purge(app, selected, session.quiet)
+            status = _run(service, daemon)
     if service.restarts:
         app.close()
         os.chdir(folder)
@@ -161,9 +150,18 @@ def worker(
     click.get_current_context().exit(status)
 
 
+def _run(service: Worker, daemon: Daemon) -> int:
+    def ready(**arguments: object) -> None:
+        daemon.ready()
+
+    signals.worker_ready.connect(ready, sender=service)
+    return service.run()
+
+
 def _can_restart(session: Session) -> bool:
     """Does HUP mean a restart?  At a terminal it means that this has been closed."""
-    return session.given is None and not (sys.stdin is not None and sys.stdin.isatty())
+    at_terminal = sys.stdin is not None and sys.stdin.isatty()
+    return session.given is None and (session.detached or not at_terminal)
 
 
 def _beat(app: TaskQ, schedule: str | None, scheduler: str | None) -> dict[str, Service]:
