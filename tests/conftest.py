@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TypeVar
@@ -32,12 +33,14 @@ from tests.servers import (
     mariadb_server,
     memcached_server,
     mongodb_server,
+    oldest_redis_binary,
     postgresql_server,
     redis_cluster,
     redis_sentinel,
     redis_server,
     s3_server,
     shared_rabbitmq,
+    valkey_binary,
 )
 
 __all__ = [
@@ -73,6 +76,24 @@ def redis(shared_redis: RedisServer) -> RedisServer:
 def tls_redis() -> Iterator[RedisServer]:
     """A Redis that is reached by TLS alone, with user and password; flush it before use."""
     yield from _started(redis_server(transport="tls", user="proj", password="s3:cr/et"))
+
+
+@pytest.fixture(scope="session")
+def oldest_redis() -> Iterator[RedisServer]:
+    """The oldest Redis that taskq works with; flush it before use."""
+    yield from _started(_redis_of(oldest_redis_binary))
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[RedisServer]:
+    """A Valkey; flush it before use."""
+    yield from _started(_redis_of(valkey_binary))
+
+
+@contextlib.contextmanager
+def _redis_of(binary: Callable[[], str]) -> Iterator[RedisServer]:
+    with redis_server(binary=binary()) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

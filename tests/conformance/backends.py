@@ -24,6 +24,7 @@ from tests.conformance.places import (
     memcached_url,
     mongodb_url,
     mongomock_url,
+    oldest_redis_url,
     one_slot_url,
     pika_url,
     postgresql_url,
@@ -31,6 +32,7 @@ from tests.conformance.places import (
     s3_url,
     sentinel_url,
     tls_url,
+    valkey_url,
 )
 
 
@@ -109,6 +111,8 @@ def _sql_file_url(request: pytest.FixtureRequest) -> str:
 BACKENDS = (
     BackendKind("sqlite", _sqlite_url, _stop_polling_sqlite),
     BackendKind("redis", redis_url, _stop_polling_redis),
+    BackendKind("redis-6.2", oldest_redis_url, _stop_polling_redis, slow=True),
+    BackendKind("valkey", valkey_url, _stop_polling_redis, slow=True),
     BackendKind("redis-tls", tls_url, _stop_polling_redis, slow=True),
     BackendKind("redis-sentinel", sentinel_url, _stop_polling_redis, slow=True),
     BackendKind("redis-cluster", cluster_url, _stop_polling_redis, slow=True),

@@ -19,11 +19,13 @@ from taskq.settings import Settings
 from tests.conformance.places import (
     amqp_url,
     cluster_url,
+    oldest_redis_url,
     one_slot_url,
     pika_url,
     redis_url,
     sentinel_url,
     tls_url,
+    valkey_url,
 )
 
 LONG = 60.0
@@ -121,6 +123,8 @@ BROKERS = (
     BrokerKind("kombu-redis", _kombu_redis_url, **_KOMBU),
     BrokerKind("sqlite", _sqlite_url, _stop_polling_sqlite),
     BrokerKind("redis", redis_url, _stop_polling_redis),
+    BrokerKind("redis-6.2", oldest_redis_url, _stop_polling_redis, slow=True),
+    BrokerKind("valkey", valkey_url, _stop_polling_redis, slow=True),
     BrokerKind("redis-tls", tls_url, _stop_polling_redis, slow=True),
     BrokerKind("redis-sentinel", sentinel_url, _stop_polling_redis, slow=True),
     BrokerKind("redis-cluster", cluster_url, _stop_polling_redis, one_step=False, slow=True),

@@ -46,6 +46,20 @@ def tls_url(request: pytest.FixtureRequest) -> str:
     return f"{server.url}?ssl_ca_certs={quote(str(server.ca_file))}"
 
 
+def oldest_redis_url(request: pytest.FixtureRequest) -> str:
+    """The oldest Redis that taskq works with."""
+    server: RedisServer = request.getfixturevalue("oldest_redis")
+    _flush_once(request, "oldest_redis", lambda: server.ask("FLUSHALL"))
+    return server.url
+
+
+def valkey_url(request: pytest.FixtureRequest) -> str:
+    """A Valkey."""
+    server: RedisServer = request.getfixturevalue("valkey")
+    _flush_once(request, "valkey", lambda: server.ask("FLUSHALL"))
+    return server.url
+
+
 def sentinel_url(request: pytest.FixtureRequest) -> str:
     """The master of a set of sentinels."""
     servers: RedisSentinel = request.getfixturevalue("sentinel")

@@ -9,7 +9,14 @@ import pytest
 
 from taskq import TaskQ
 from taskq.beat.stores import ScheduleStore, open_store
-from tests.conformance.places import cluster_url, one_slot_url, redis_url, sentinel_url
+from tests.conformance.places import (
+    cluster_url,
+    oldest_redis_url,
+    one_slot_url,
+    redis_url,
+    sentinel_url,
+    valkey_url,
+)
 
 SHORT = 1.0
 """Seconds that a message of the outbox is held: for tests that wait for the end of it."""
@@ -44,6 +51,8 @@ STORES = [
     StoreKind("sqlite-alone", _sqlite_url, broker="memory://", sends=False),
     StoreKind("redis", redis_url),
     StoreKind("redis-alone", redis_url, broker="memory://", sends=False),
+    StoreKind("redis-6.2", oldest_redis_url, slow=True),
+    StoreKind("valkey", valkey_url, slow=True),
     StoreKind("redis-sentinel", sentinel_url, slow=True),
     StoreKind("redis-cluster", cluster_url, sends=False, slow=True),
     StoreKind("redis-one-slot", one_slot_url, slow=True),

