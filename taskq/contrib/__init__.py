@@ -1,0 +1,1 @@
+"""Bridges to other software; each is loaded by those who use it."""

@@ -1,0 +1,1 @@
+"""Django: tasks at home in a project; ``INSTALLED_APPS += ["taskq.contrib.django"]`` does it."""

@@ -1,0 +1,1 @@
+"""The tables of taskq in the project's database."""

@@ -1,0 +1,55 @@
+"""Django, set up in the process of the tests, with databases for them.
+
+Nothing of it may reach the other tests, which run in the same process: the settings are given
+to Django as they are, not through ``DJANGO_SETTINGS_MODULE``, which programs that are started would
+inherit; and the project's app is the current one only while tests of this folder run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import django
+import pytest
+from django.conf import settings
+from django.test.runner import DiscoverRunner
+from django.test.utils import setup_test_environment, teardown_test_environment
+
+from taskq import TaskQ, context
+from tests.django import settings as of_tests
+
+
+def _set_up() -> TaskQ | None:
+    """Set Django up; returns the project's app, which its `AppConfig` has made."""
+    before = context._current_app
+    context.set_current_app(None)
+    if not settings.configured:
+        settings.configure(**{k: v for k, v in vars(of_tests).items() if k.isupper()})
+    django.setup()
+    made = context._current_app
+    context.set_current_app(before)
+    return made
+
+
+PROJECT_APP = _set_up()
+
+
+@pytest.fixture(autouse=True)
+def project_app() -> Iterator[TaskQ | None]:
+    """The project's app, current for as long as the test runs."""
+    before = context._current_app
+    context.set_current_app(PROJECT_APP)
+    yield PROJECT_APP
+    context.set_current_app(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def databases() -> Iterator[None]:
+    """Databases with all tables; a test that writes is a `TestCase`, or takes ``db``."""
+    setup_test_environment(debug=False)
+    runner = DiscoverRunner(verbosity=0, interactive=False)
+    made: Any = runner.setup_databases()
+    yield
+    runner.teardown_databases(made)
+    teardown_test_environment()
