@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from redis import Redis
@@ -14,6 +12,7 @@ from taskq.brokers.base import QueueDepth
 from taskq.exceptions import TaskQError
 from taskq.stores.redis.keys import GROUP
 from tests.faults.conftest import MakeStage
+from tests.faults.processes import descriptors, memory
 from tests.faults.stage import Stage, WorkerProcess
 from tests.servers import RedisServer, redis_server
 
@@ -71,6 +70,22 @@ class TestLoss:
         stage.assert_all_done([*running, result])
         assert set(stage.outcomes(running).values()) == {"SUCCESS"}
         assert stage.journal.count("start") == 2
+        assert worker.terminate() == 0
+
+    def test_by_eviction(self, make_stage: MakeStage, client: Redis) -> None:
+        """A Redis that may evict is told of; what it evicts is lost, and nothing else."""
+        stage = make_stage(broker_lease=LEASE, result_expires=3600)
+        worker = stage.worker()
+        done = stage.send_notes(range(100))
+        stage.assert_all_done(done)
+        client.config_set("maxmemory-policy", "allkeys-random")
+        client.config_set("maxmemory", "1")
+        stage.wait(lambda: client.dbsize() == 0, "everything to be evicted")
+        client.config_set("maxmemory", "0")
+        result = stage.send("note", "after")
+        assert result.get(timeout=20) == "after"
+        assert stage.outcomes(done) == {}
+        assert "Traceback" not in worker.log()
         assert worker.terminate() == 0
 
     def test_under_load(self, stage: Stage, client: Redis) -> None:
@@ -217,16 +232,6 @@ def strays(client: Redis) -> set[str]:
     lasting |= {"taskq:queues", "taskq:{default}:born"}
     names = {name.decode() for name in client.scan_iter(count=1000)}
     return {name for name in names - lasting if client.pttl(name) < 0 and client.exists(name)}
-
-
-def memory(pid: int) -> int:
-    """Bytes of memory that a process has for itself."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def descriptors(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 class TestLeaks:
