@@ -81,6 +81,16 @@ def supersedes(state: str, known: str) -> bool:
     return known != states.SUCCESS and state in states.READY_STATES
 
 
+def latest(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Of each task the one that counts, in the order in which they were given."""
+    counting: dict[str, Outcome] = {}
+    for outcome in outcomes:
+        known = counting.get(outcome.task_id)
+        if known is None or supersedes(outcome.state, known.state):
+            counting[outcome.task_id] = outcome
+    return list(counting.values())
+
+
 class Backend(ABC):
     """Where outcomes live.  All methods may be called from any thread.
 

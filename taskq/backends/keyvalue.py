@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from taskq import states
-from taskq.backends.base import ChordPart, Outcome, supersedes
+from taskq.backends.base import ChordPart, Outcome, latest, supersedes
 from taskq.backends.documents import pack_outcome, unpack_outcome
 from taskq.backends.polling import PollingBackend
 from taskq.exceptions import OperationalError
@@ -101,7 +101,7 @@ class KeyValueBackend(PollingBackend):
 
     def store(self, outcomes: Sequence[Outcome]) -> None:
         # Most are the first of their tasks, and need not be looked for.
-        left = self._write(_latest(outcomes), {})
+        left = self._write(latest(outcomes), {})
         for _ in range(_ATTEMPTS):
             if not left:
                 break
@@ -222,16 +222,6 @@ class _Members(NamedTuple):
 
     def indexes(self) -> list[int]:
         return [index for index in range(self.bits.bit_length()) if self.bits >> index & 1]
-
-
-def _latest(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Of each task the one that counts, in the order in which they were given."""
-    latest: dict[str, Outcome] = {}
-    for outcome in outcomes:
-        known = latest.get(outcome.task_id)
-        if known is None or supersedes(outcome.state, known.state):
-            latest[outcome.task_id] = outcome
-    return list(latest.values())
 
 
 def key_prefix(options: dict[str, object]) -> str:

@@ -23,7 +23,7 @@ def make_backend(url: str, conf: Settings) -> Backend:
 
     Args:
         url: where it is; of Celery's short names those whose place a setting tells:
-            ``database``, ``cache``, ``mongodb``, ``s3``, ``gs``.
+            ``database``, ``cache``, ``mongodb``, ``s3``, ``gs``, ``django-db``, ``django-cache``.
         conf: the settings.
 
     Raises:
@@ -43,8 +43,9 @@ def make_backend(url: str, conf: Settings) -> Backend:
     raise ImproperlyConfigured(
         f"result_backend={hide_password(url)!r}: there is no result store for {scheme}://. There "
         "are sqlite://, redis://, db+postgresql:// and other db+…://, cache+memcached://, "
-        "mongodb://, file://, s3://, gs://, azureblockblob://, fsspec+…://, rpc://, memory:// and "
-        f"disabled://, and others by installed packages (entry point {ENTRY_POINTS})"
+        "mongodb://, file://, s3://, gs://, azureblockblob://, fsspec+…://, rpc://, django-db, "
+        "django-cache, memory:// and disabled://, and others by installed packages (entry point "
+        f"{ENTRY_POINTS})"
     )
 
 
@@ -67,7 +68,7 @@ def _by_name(url: str, conf: Settings) -> str:
     return f"{url}://" if url in _NAMES else url
 
 
-_NAMES = {"disabled", "mongodb", "rpc", "s3", "gs", "gcs"}
+_NAMES = {"disabled", "mongodb", "rpc", "s3", "gs", "gcs", "django-db", "django-cache"}
 """Words that stand for a URL without anything behind it."""
 
 

@@ -17,9 +17,12 @@ from taskq.message import TaskMessage
 from taskq.settings import Settings
 from taskq.stores.amqp.address import address
 from taskq.stores.amqp.drivers import drivers
+from tests.conformance.django_places import CACHE, DATABASE, cache_alias, database_alias
 from tests.conformance.places import (
     amqp_url,
     cluster_url,
+    django_postgresql_url,
+    django_sqlite_url,
     mariadb_url,
     memcached_url,
     mongodb_url,
@@ -108,6 +111,14 @@ def _sql_file_url(request: pytest.FixtureRequest) -> str:
     return f"db+sqlite:///{request.getfixturevalue('tmp_path')}/results.db"
 
 
+def _locmem_url(request: pytest.FixtureRequest) -> str:
+    return f"{CACHE}locmem://{request.node.nodeid}"
+
+
+def _redis_cache_url(request: pytest.FixtureRequest) -> str:
+    return f"{CACHE}{redis_url(request)}"
+
+
 BACKENDS = (
     BackendKind("sqlite", _sqlite_url, _stop_polling_sqlite),
     BackendKind("redis", redis_url, _stop_polling_redis),
@@ -131,6 +142,10 @@ BACKENDS = (
     BackendKind("s3", s3_url, slow=True, lists_chords=False),
     BackendKind("rpc", _rpc_url, **_RPC),
     BackendKind("rpc-pika", _rpc_pika_url, **_RPC),
+    BackendKind("django-sqlite", django_sqlite_url),
+    BackendKind("django-postgresql", django_postgresql_url),
+    BackendKind("django-locmem", _locmem_url, many_processes=False, lists_chords=False, slow=True),
+    BackendKind("django-redis", _redis_cache_url, lists_chords=False),
     BackendKind("memory", lambda request: "memory://", many_processes=False),
 )
 
@@ -161,6 +176,10 @@ def open_backend(url: str, expires: float | None = 86400.0) -> Backend:
     if url.startswith("rpc+"):
         where = address(url.removeprefix("rpc+"), Settings())
         return _ToItself(where, *drivers(where), expires=expires or 0.0)
+    if url.startswith(DATABASE):
+        url = f"django-db://{database_alias(url)}"
+    elif url.startswith(CACHE):
+        url = f"django-cache://{cache_alias(url)}"
     return make_backend(url, Settings({"result_expires": expires}))
 
 

@@ -89,6 +89,16 @@ def mariadb_url(request: pytest.FixtureRequest) -> str:
     return f"db+{request.getfixturevalue('mariadb_url')}"
 
 
+def django_postgresql_url(request: pytest.FixtureRequest) -> str:
+    """A database of Django's in PostgreSQL."""
+    return str(request.getfixturevalue("django_postgresql"))
+
+
+def django_sqlite_url(request: pytest.FixtureRequest) -> str:
+    """A database of Django's in a file."""
+    return str(request.getfixturevalue("django_sqlite"))
+
+
 def memcached_url(request: pytest.FixtureRequest) -> str:
     """A memcached."""
     server: MemcachedServer = request.getfixturevalue("shared_memcached")

@@ -1,0 +1,1 @@
+"""The tables in Django's admin."""

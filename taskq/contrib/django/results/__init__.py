@@ -1,0 +1,1 @@
+"""Result stores in Django's databases and caches."""

@@ -1,0 +1,93 @@
+"""The entry points of the result stores: what a URL names, made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from taskq.backends.base import Backend
+from taskq.exceptions import ImproperlyConfigured
+
+if TYPE_CHECKING:
+    from taskq.settings import Settings
+
+
+def database_backend(url: str, conf: Settings) -> Backend:
+    """The store of ``django-db`` and ``django-db://alias``.
+
+    Without an alias it is the database that Django's routers name for `TaskResult`.
+
+    Raises:
+        ImproperlyConfigured: Django is not set up, or has no database of that name.
+    """
+    require_django("result_backend", url)
+    from django.db import connections, router
+
+    from taskq.contrib.django.models import TaskResult
+    from taskq.contrib.django.results.backend import DjangoBackend
+
+    alias = _alias(url) or router.db_for_write(TaskResult)
+    if alias not in connections.databases:
+        raise ImproperlyConfigured(
+            f"result_backend={url!r}: DATABASES has no {alias!r}, there are "
+            f"{', '.join(connections.databases)}"
+        )
+    return DjangoBackend(alias, conf.result_expires or 0.0)
+
+
+def cache_backend(url: str, conf: Settings) -> Backend:
+    """The store of ``django-cache`` and ``django-cache://alias``.
+
+    Raises:
+        ImproperlyConfigured: Django is not set up, or has no cache of that name that keeps things.
+    """
+    require_django("result_backend", url)
+    from django.core.cache import caches
+
+    from taskq.backends.keyvalue import key_prefix
+    from taskq.contrib.django.results.cache import DjangoCacheBackend
+
+    alias = _alias(url) or "default"
+    if alias not in caches.settings:
+        raise ImproperlyConfigured(
+            f"result_backend={url!r}: CACHES has no {alias!r}, there are "
+            f"{', '.join(caches.settings)}"
+        )
+    if caches.settings[alias]["BACKEND"].endswith(".DummyCache"):
+        raise ImproperlyConfigured(f"result_backend={url!r}: the cache {alias!r} keeps nothing")
+    prefix = key_prefix(conf.result_backend_transport_options)
+    return DjangoCacheBackend(alias, conf.result_expires or 0.0, prefix)
+
+
+def _alias(url: str) -> str:
+    return url.partition("://")[2].rstrip("/")
+
+
+def require_django(setting: str, value: str) -> None:
+    """See that Django's apps are there.
+
+    Args:
+        setting: that names a store of Django's.
+        value: its value.
+
+    Raises:
+        ImproperlyConfigured: they are not.
+    """
+    wanted = f"{setting}={value!r}"
+    try:
+        from django.apps import apps
+        from django.conf import settings
+    except ModuleNotFoundError as exc:
+        raise ImproperlyConfigured(f"{wanted} needs Django: pip install 'taskq[django]'") from exc
+    if not settings.configured and not apps.ready:
+        raise ImproperlyConfigured(
+            f"{wanted} needs Django's settings: set DJANGO_SETTINGS_MODULE, and call "
+            "django.setup() before the app is used"
+        )
+    if not apps.ready:
+        raise ImproperlyConfigured(
+            f"{wanted} is used before Django is set up: call django.setup() first"
+        )
+    if not apps.is_installed("taskq.contrib.django"):
+        raise ImproperlyConfigured(
+            f"{wanted}: add 'taskq.contrib.django' to INSTALLED_APPS, and run manage.py migrate"
+        )

@@ -1,0 +1,1 @@
+"""The schedule store in Django's databases."""
