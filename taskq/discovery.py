@@ -16,6 +16,8 @@ APP_MODULES = ("taskq", "app", "tasks", "celery")
 """Modules of a package in which an app is looked for."""
 APP_NAMES = ("app", "taskq", "celery")
 """Names under which an app is looked for in a module."""
+DJANGO_SETTINGS = "DJANGO_SETTINGS_MODULE"
+"""The environment variable that says where the settings of a Django project are."""
 
 
 def import_modules(names: Iterable[str]) -> None:
@@ -72,6 +74,30 @@ def find_app(text: str) -> Any:
     """
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+    if DJANGO_SETTINGS in os.environ:
+        _django().set_up()
+    found = named_app(text)
+    if isinstance(found, ModuleType):
+        return _django().app_of_package(found.__name__)
+    if DJANGO_SETTINGS in os.environ:
+        _django().set_up()
+        _django().settle(found)
+    return found
+
+
+def _django() -> ModuleType:
+    """The bridge to Django, which is loaded in Django's projects alone."""
+    from taskq.contrib.django import project
+
+    return project
+
+
+def named_app(text: str) -> Any:
+    """The app that a text names; a package, if it is that of a Django project without one.
+
+    Raises:
+        ImproperlyConfigured: there is no such module, or no app in it.
+    """
     module_name, _, attribute = text.partition(":")
     advice = "-A names a module or package with a TaskQ app in it"
     module, rest = _longest_module(module_name, advice)
@@ -84,17 +110,28 @@ def find_app(text: str) -> Any:
         if _is_app(module):
             return module
         raise _no_app(text, f"it is a {type(module).__name__}")
-    found = _app_in(module)
+    found = app_in(module)
     if found is None and hasattr(module, "__path__"):
         for name in APP_MODULES:
             full = f"{module.__name__}.{name}"
             if importlib.util.find_spec(full) is not None:
-                found = _app_in(importlib.import_module(full))
+                found = app_in(importlib.import_module(full))
                 if found is not None:
                     break
+    if found is None and _is_django_project(module):
+        return module
     if found is None:
         raise _no_app(text, "no TaskQ object is in it")
     return found
+
+
+def _is_django_project(module: ModuleType) -> bool:
+    if DJANGO_SETTINGS in os.environ:
+        return True
+    name = f"{module.__name__}.settings"
+    if not hasattr(module, "__path__") or importlib.util.find_spec(name) is None:
+        return False
+    return hasattr(importlib.import_module(name), "INSTALLED_APPS")
 
 
 def _longest_module(dotted: str, advice: str) -> tuple[Any, list[str]]:
@@ -131,7 +168,8 @@ def _similar_modules(name: str) -> str:
     return " or ".join(repr(near) for near in get_close_matches(name, here, n=2))
 
 
-def _app_in(module: ModuleType) -> Any:
+def app_in(module: ModuleType) -> Any:
+    """The app that is in a module, by one of the usual names or any other; or None."""
     for name in APP_NAMES:
         if _is_app(candidate := getattr(module, name, None)):
             return candidate

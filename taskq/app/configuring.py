@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from taskq import signals
 from taskq.exceptions import ImproperlyConfigured
+from taskq.settings import Layer
 
 if TYPE_CHECKING:
     from taskq.serialization import SerializerRegistry
@@ -83,6 +84,31 @@ class Configured:
     def add_defaults(self, defaults: Mapping[str, Any]) -> None:
         """Settings for which nobody has said anything else."""
         self.conf.add_defaults(defaults)
+
+    def override(self, settings: Mapping[str, Any], source: str) -> None:
+        """Let settings win over all other sources until `restore`, as tests want it.
+
+        Args:
+            settings: settings by name.
+            source: where they come from, for error messages and ``conf.source()``.
+
+        Raises:
+            ImproperlyConfigured: a setting is unknown, or of a wrong type.
+        """
+        self.conf.load(settings, source, Layer.OVERRIDDEN)
+        self._changed(settings)
+
+    def restore(self, names: Collection[str]) -> None:
+        """Take back what `override` has said of these settings."""
+        self.conf.unload(names, Layer.OVERRIDDEN)
+        self._changed(names)
+
+    def _changed(self, names: Collection[str]) -> None:
+        """Let go of what was made by the settings before."""
+        self._forget_cached()
+        for name, part in (("broker_url", "broker"), ("result_backend", "backend")):
+            if name in names and (made := self.__dict__.pop(part, None)) is not None:
+                made.close()
 
     def _forget_cached(self) -> None:
         for name in ("router", "producer", "result_codec"):

@@ -20,7 +20,7 @@ from typing import (
 )
 
 from taskq import discovery, signals
-from taskq.exceptions import AlreadyRegistered
+from taskq.exceptions import AlreadyRegistered, ImproperlyConfigured
 from taskq.registry import TaskRegistry
 from taskq.serialization import SerializerRegistry
 from taskq.settings import Settings
@@ -41,6 +41,9 @@ class TaskMaker:
         main: the name of the program, which tasks of ``__main__`` are named after.
         conf: the app's settings.
         task_cls: the base class of tasks.
+
+    Attributes:
+        packages: the packages of the project, where something knows them: Django does.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class TaskMaker:
         self._task_cls = task_cls
         self._lock = threading.RLock()
         self._discovered: list[Callable[[], None]] = []
+        self.packages: Callable[[], Iterable[str]] = _no_packages
         self._finalized = False
 
     @overload
@@ -155,21 +159,22 @@ class TaskMaker:
 
     def autodiscover_tasks(
         self,
-        packages: Iterable[str] | Callable[[], Iterable[str]],
+        packages: Iterable[str] | Callable[[], Iterable[str]] | None = None,
         related_name: str | None = "tasks",
         force: bool = False,
     ) -> None:
         """Import ``<package>.tasks`` of each package, when a worker starts.
 
         Args:
-            packages: package names, or a function that gives them.
+            packages: package names, or a function that gives them; in a Django project, its
+                installed apps by default.
             related_name: the module to look for; None imports the packages themselves.
             force: import now.
         """
 
         def discover() -> None:
-            names = packages() if callable(packages) else packages
-            discovery.import_related(names, related_name)
+            names = self.packages if packages is None else packages
+            discovery.import_related(names() if callable(names) else names, related_name)
 
         if force:
             discover()
@@ -201,6 +206,13 @@ class TaskMaker:
 
     def _tell_configured(self) -> None:
         """For the other half: the modules are there."""
+
+
+def _no_packages() -> Iterable[str]:
+    raise ImproperlyConfigured(
+        "autodiscover_tasks() must be told the packages to look in, such as ['proj.orders']; only "
+        "in a Django project it knows them"
+    )
 
 
 def make_task(

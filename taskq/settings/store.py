@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 #: Prefix of the environment variables that are read.
 ENVIRON_PREFIX = "TASKQ_"
-#: Variables with the prefix that are no settings.
+#: Names with the prefix that are no settings: they say where the app, or its settings, are.
 _NOT_SETTINGS = frozenset({"app", "config_module"})
 _OLD_PREFIXES = ("CELERY_", "CELERYD_", "CELERYBEAT_", "BROKER_", "TASKQ_")
 
@@ -30,6 +30,7 @@ class Layer(IntEnum):
     LOADED = 2
     ENVIRONMENT = 3
     ASSIGNED = 4
+    OVERRIDDEN = 5
 
 
 class Settings(Declarations, MutableMapping[str, Any]):
@@ -238,6 +239,16 @@ class Settings(Declarations, MutableMapping[str, Any]):
 
     # Layers
 
+    def unload(self, names: Iterable[str], layer: Layer) -> None:
+        """Take back what a layer says of some settings."""
+        for name in names:
+            self._layers_of(name).pop(layer, None)
+            self._refresh(name)
+
+    def layers(self, name: str) -> frozenset[Layer]:
+        """The layers that say something of a setting."""
+        return frozenset(self._layers_of(name))
+
     def _layers_of(self, name: str) -> dict[Layer, tuple[Any, str]]:
         layers = cast("dict[str, dict[Layer, tuple[Any, str]]]", self.__dict__["_layers"])
         return layers.setdefault(name, {})
@@ -312,7 +323,7 @@ def _in_namespace(members: Mapping[str, Any], namespace: str) -> dict[str, Any]:
     return {
         name.removeprefix(prefix).lower(): value
         for name, value in members.items()
-        if name.startswith(prefix)
+        if name.startswith(prefix) and name.removeprefix(prefix).lower() not in _NOT_SETTINGS
     }
 
 

@@ -8,6 +8,7 @@ inherit; and the project's app is the current one only while tests of this folde
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import django
@@ -18,16 +19,17 @@ from django.test.utils import setup_test_environment, teardown_test_environment
 
 from taskq import TaskQ, context
 from tests.django import settings as of_tests
+from tests.django.projects import Project
 
 
-def _set_up() -> TaskQ | None:
+def _set_up() -> TaskQ:
     """Set Django up; returns the project's app, which its `AppConfig` has made."""
     before = context._current_app
     context.set_current_app(None)
     if not settings.configured:
         settings.configure(**{k: v for k, v in vars(of_tests).items() if k.isupper()})
     django.setup()
-    made = context._current_app
+    made = context.get_current_app()
     context.set_current_app(before)
     return made
 
@@ -36,7 +38,7 @@ PROJECT_APP = _set_up()
 
 
 @pytest.fixture(autouse=True)
-def project_app() -> Iterator[TaskQ | None]:
+def project_app() -> Iterator[TaskQ]:
     """The project's app, current for as long as the test runs."""
     before = context._current_app
     context.set_current_app(PROJECT_APP)
@@ -53,3 +55,11 @@ def databases() -> Iterator[None]:
     yield
     runner.teardown_databases(made)
     teardown_test_environment()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    """A project in a folder of its own; what runs in it ends with the test."""
+    project = Project(tmp_path)
+    yield project
+    project.close()

@@ -25,6 +25,11 @@ class GeneralSettings:
     )
     imports: tuple[str, ...] = setting((), "Modules that a worker imports when it starts.")
     include: tuple[str, ...] = setting((), "More modules that a worker imports, after `imports`.")
+    outbox: bool = setting(
+        False,
+        "In Django: what is sent within a transaction is written to the database with it, and "
+        "published once that is committed, by whichever process comes to it.",
+    )
     timezone: str | tzinfo | None = setting(
         None,
         "Time zone of dates without one (`eta`, `expires`): an IANA name or a tzinfo. None is UTC, "

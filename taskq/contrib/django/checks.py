@@ -1,0 +1,66 @@
+"""System checks: what ``manage.py check`` says of taskq in the project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.conf import settings
+from django.core import checks
+
+from taskq.backends.registry import make_backend
+from taskq.contrib.django import conf
+from taskq.exceptions import ImproperlyConfigured
+
+if TYPE_CHECKING:
+    from taskq.app import TaskQ
+
+TAG = "taskq"
+"""``manage.py check --tag taskq``."""
+
+_IDS = {"unknown": "taskq.E001", "conflict": "taskq.E002", "value": "taskq.E003"}
+
+
+def register() -> None:
+    """Have Django run them."""
+    checks.register(check_settings, TAG)
+    checks.register(check_places, TAG)
+
+
+def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:
+    """E001 unknown, E002 in conflict, E003 of a wrong type; W001 unknown, and perhaps others'."""
+    found: list[checks.CheckMessage] = []
+    for problem in conf.read().problems:
+        if problem.is_harmless:
+            hint = f"{problem.hint} It is ignored; if it is not taskq's, all is well."
+            found.append(checks.Warning(problem.text, hint, id="taskq.W001"))
+        else:
+            found.append(checks.Error(problem.text, problem.hint, id=_IDS[problem.kind]))
+    return found
+
+
+def check_places(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Where messages and results go, if anybody is ever to find them there."""
+    app: TaskQ = apps.get_app_config("taskq").app  # type: ignore[attr-defined]
+    found: list[checks.CheckMessage] = [*_without_store(app)]
+    if settings.DEBUG or app.conf.task_always_eager:
+        return found
+    if app.conf.broker_url.startswith("memory:"):
+        text = "The broker is in memory: no worker will ever see what this process sends."
+        hint = "Set TASKQ_BROKER_URL, for example to redis://localhost."
+        found.append(checks.Warning(text, hint, id="taskq.W002"))
+    if (app.conf.result_backend or app.conf.broker_url).startswith("memory:"):
+        text = "The result store is in memory: results stay with the process that has run the task."
+        hint = "Set TASKQ_RESULT_BACKEND, or leave it out to keep results beside the messages."
+        found.append(checks.Warning(text, hint, id="taskq.W003"))
+    return found
+
+
+def _without_store(app: TaskQ) -> Iterator[checks.CheckMessage]:
+    """Is there a result store, and is what it needs installed?  It is made, but not connected."""
+    try:
+        make_backend(app.conf.result_backend or app.conf.broker_url, app.conf)
+    except ImproperlyConfigured as exc:
+        hint = "Set TASKQ_RESULT_BACKEND, to 'disabled' if nobody asks for results."
+        yield checks.Error(f"There is no result store: {exc}.", hint, id="taskq.E004")
