@@ -12,6 +12,7 @@ from taskq.cli.command import Command
 from taskq.cli.daemon import Daemon, daemon_options
 from taskq.cli.session import Session, pass_session
 from taskq.cli.types import seconds
+from taskq.log import redirected_stdouts
 
 if TYPE_CHECKING:
     from taskq.beat import Beat
@@ -61,7 +62,8 @@ def beat(
             entries, _ = service.prepare()
             if not session.quiet:
                 click.echo(_banner(service, session, len(entries), daemon.level))
-            status = service.run()
+            with redirected_stdouts(app.conf):
+                status = service.run()
     click.get_current_context().exit(status)
 
 

@@ -38,6 +38,7 @@ class Daemon:
         uid: the user that it becomes, by name or number.
         gid: the group, likewise.
         umask: of the files that it makes.
+        log_format: ``text`` or ``json``; None is what the settings say.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Daemon:
     uid: str | None
     gid: str | None
     umask: int | None
+    log_format: str | None
     _detached: Detached | None = field(default=None, init=False, repr=False)
 
     @contextmanager
@@ -60,6 +62,8 @@ class Daemon:
         Raises:
             Failure: the rights are not to be had.
         """
+        if self.log_format is not None:
+            session.change("worker_log_json", self.log_format == "json", "--log-format")
         set_umask(self.umask)
         drop_rights(self.uid, self.gid)
         if not self.detach:
@@ -122,6 +126,11 @@ _OPTIONS = (
     click.option(
         "-f", "--logfile", metavar="PATH", help="Log to this file, not to standard error."
     ),
+    click.option(
+        "--log-format",
+        type=click.Choice(("text", "json")),
+        help="Lines for people, or one JSON object a line.",
+    ),
     click.option("--pidfile", metavar="PATH", help="Hold this file while it runs."),
     click.option("-D", "--detach", is_flag=True, help="Run in the background."),
     click.option("--uid", metavar="USER", help="Run as this user, by name or number."),
@@ -144,10 +153,11 @@ def daemon_options(command: Callable[..., Any]) -> Callable[..., Any]:
         uid: str | None,
         gid: str | None,
         umask: int | None,
+        log_format: str | None,
         **options: Any,
     ) -> Any:
         name = node_name(hostname)
-        daemon = Daemon(name, loglevel, logfile, pidfile, detach, uid, gid, umask)
+        daemon = Daemon(name, loglevel, logfile, pidfile, detach, uid, gid, umask, log_format)
         return command(*args, daemon=daemon, **options)
 
     for option in reversed(_OPTIONS):

@@ -17,6 +17,7 @@ from taskq.cli.output import amount
 from taskq.cli.queue_choice import without
 from taskq.cli.session import Session, pass_session
 from taskq.cli.types import concurrency, most_and_least, names, seconds
+from taskq.log import redirected_stdouts
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
@@ -155,7 +156,8 @@ def _run(service: Worker, daemon: Daemon) -> int:
         daemon.ready()
 
     signals.worker_ready.connect(ready, sender=service)
-    return service.run()
+    with redirected_stdouts(service.app.conf):
+        return service.run()
 
 
 def _can_restart(session: Session) -> bool:

@@ -22,11 +22,11 @@ def dump_stacks(pool: Pool) -> None:
     logger.warning(
         "USR1: the stacks of %d processes follow on standard error", len({os.getpid(), *pids})
     )
-    if sys.stderr is not None:
-        faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
+    if sys.__stderr__ is not None:
+        faulthandler.dump_traceback(file=sys.__stderr__, all_threads=True)
         for task in asyncio.all_tasks():
-            task.print_stack(limit=8, file=sys.stderr)
-        sys.stderr.flush()
+            task.print_stack(limit=8, file=sys.__stderr__)
+        sys.__stderr__.flush()
     for pid in pids:
         try:
             os.kill(pid, signal.SIGUSR2)

@@ -31,7 +31,15 @@ class WorkerSettings:
     worker_log_color: bool | None = setting(
         None, "Colour log lines by level. None does if they go to a terminal."
     )
-    worker_log_format: str = setting(WORKER_LOG_FORMAT, "Format of log lines.")
+    worker_log_datefmt: str | None = setting(
+        None, "How `%(asctime)s` of log lines is written, as for `time.strftime`."
+    )
+    worker_log_format: str = setting(
+        WORKER_LOG_FORMAT, "Format of log lines that no task has written."
+    )
+    worker_log_json: bool = setting(
+        False, "Write each log record as one line of JSON, in place of the formats."
+    )
     worker_max_memory_per_child: int | None = setting(
         None,
         "KiB of resident memory past which a child is replaced once its task is done.",
@@ -56,6 +64,10 @@ class WorkerSettings:
         "Messages that a worker holds for each task it can run at a time. 0 sets no limit.",
         minimum=0,
     )
+    worker_redirect_stdouts: bool = setting(
+        True, "Write what is printed in a worker's processes to its log."
+    )
+    worker_redirect_stdouts_level: str = setting("WARNING", "The level of what is printed.")
     worker_revoke_expires: Seconds = setting(
         10800.0, "Seconds for which a revoked task is remembered.", minimum=0
     )
@@ -74,4 +86,11 @@ class WorkerSettings:
         "waits for ever.",
         minimum=0,
     )
-    worker_task_log_format: str = setting(TASK_LOG_FORMAT, "Format of the lines that tasks log.")
+    worker_task_log_datefmt: str | None = setting(
+        None, "Like `worker_log_datefmt`, for the lines that tasks log."
+    )
+    worker_task_log_format: str = setting(
+        TASK_LOG_FORMAT,
+        "Format of the lines that tasks log, by whatever logger. `%(task_attempt)s` counts the "
+        "runs of a task from 1.",
+    )

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 import msgspec
 
 from taskq.exceptions import ImproperlyConfigured
+from taskq.log import name_process
 from taskq.worker.pool import child_program
 from taskq.worker.pool.child import Child
 from taskq.worker.pool.executors.base import Executor
@@ -268,8 +269,9 @@ def _grow_up(ground: _Ground, index: int, answers: socket.socket, nursery: int) 
         become(command(launch, child_program.__name__, executor.bootstrap), launch)
     for number in (signal.SIGCHLD, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-    slots = ground.slots.slots(index, options.lanes)
-    Child(ground.load(), options, slots, ground.work, answers).run(executor)
+    app, slots = ground.load(), ground.slots.slots(index, options.lanes)
+    name_process(f"{options.pool}-{index + 1}")
+    Child(app, options, slots, ground.work, answers).run(executor)
 
 
 def _report_exits(control: socket.socket) -> None:

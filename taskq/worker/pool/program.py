@@ -47,11 +47,12 @@ class AppSource(msgspec.Struct):
         """Load the app, and set up the log."""
         # What is imported before the app is known is kept small.
         from taskq.discovery import find_app
-        from taskq.log import setup_logging
+        from taskq.log import redirect_stdouts, setup_logging
 
         app: TaskQ = find_app(self.app)
         app.conf.update(self.settings)
         setup_logging(app.conf, self.level, self.logfile)
+        redirect_stdouts(app.conf)
         app.load_modules()
         return app
 
