@@ -8,6 +8,7 @@
      │   └─ BackendStoreError        an outcome could not be stored
      ├─ SecurityError                signature, certificate or key is not right
      │   └─ ContentDisallowed        content type outside of ``accept_content``
+     ├─ ServiceError                 a service of the worker cannot start
      ├─ EncodeError                  a value cannot be turned into bytes
      ├─ DecodeError                  bytes cannot be turned into a value
      ├─ NotRegistered                also KeyError: no task of that name
@@ -68,6 +69,10 @@ class UnknownSetting(ImproperlyConfigured, AttributeError, KeyError):
 
 class OperationalError(TaskQError):
     """The broker or the result store cannot be reached, or refused, after the allowed retries."""
+
+
+class ServiceError(TaskQError):
+    """A service that starts with the worker has raised something, so that the worker cannot."""
 
 
 class BackendError(TaskQError):

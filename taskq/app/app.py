@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from taskq import context, signals
 from taskq.app.configuring import Configured
@@ -27,7 +27,10 @@ from taskq.result import AsyncResult, EagerResult
 from taskq.result_codec import ResultCodec
 from taskq.result_set import ResultSet
 from taskq.routing import Queue
+from taskq.services import Services
 from taskq.settings import Settings
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     from taskq.backends.base import Backend
@@ -80,6 +83,7 @@ class TaskQ(Configured, Sender, Periodic):
         self.strict_typing = strict_typing
         for each in middleware:
             self.add_middleware(each)
+        self.services = Services()
         self.on_after_fork = signals.Signal("on_after_fork")
         if include:
             self.conf.update(include=tuple(include))
@@ -226,6 +230,10 @@ class TaskQ(Configured, Sender, Periodic):
         return list(self.router.queues.values())
 
     # The rest
+
+    def service(self, source: T) -> T:
+        """Decorates what starts and stops with each worker of the app; see `Services.add`."""
+        return self.services.add(source)
 
     def set_current(self) -> None:
         """Make it the app that `shared_task` and `current_app` refer to."""

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from taskq import signals
+from taskq.beat.health import BeatHealth
 from taskq.beat.scheduler import Scheduler
 from taskq.beat.stores.base import ScheduleStore
 from taskq.beat.stores.registry import open_store
@@ -66,6 +67,7 @@ class Beat:
         self._stop = threading.Event()
         self._ready = threading.Event()
         self._complained = float("-inf")
+        self._health = BeatHealth()
         self.scheduler: Scheduler | None = None
         if app.conf.beat_missed not in MISSED:
             raise ImproperlyConfigured(
@@ -106,7 +108,7 @@ class Beat:
         (signals.beat_embedded_init if embedded else signals.beat_init).send(self)
         self.scheduler = scheduler = Scheduler(self.app, store, entries, self._poll)
         try:
-            with _SignalHandlers(self):
+            with self._answering_probes(embedded), _SignalHandlers(self):
                 with _without_collector():
                     scheduler.start()
                 logger.info("beat: Starting... %d entries", len(scheduler.timetable.slots))
@@ -119,6 +121,23 @@ class Beat:
             store.close()
         return 0
 
+    @contextmanager
+    def _answering_probes(self, embedded: bool) -> Iterator[None]:
+        """Answer probes, if a setting says where; within a worker, that one does."""
+        address = self.app.conf.beat_health
+        if not address or embedded:
+            yield
+            return
+        # http.server is for those who are probed.
+        from taskq.health import HealthServer
+
+        server = HealthServer(address, lambda: self._health.look(self.health()))
+        server.open()
+        try:
+            yield
+        finally:
+            server.close()
+
     def _loop(self, scheduler: Scheduler) -> None:
         away = False
         while not self._stop.is_set():
@@ -127,7 +146,9 @@ class Beat:
             except OperationalError as exc:
                 away, rest = True, _PAUSE
                 self._complain(scheduler, exc)
+                self._health.looks_again(rest, f"nothing can be sent: {exc}")
             else:
+                self._health.looks_again(rest)
                 if away:
                     away, self._complained = False, float("-inf")
                     logger.warning("beat: goes on")
@@ -141,6 +162,7 @@ class Beat:
 
     def stop(self) -> None:
         """Ask it to stop; can be called from any thread."""
+        self._health.stopping = True
         self._stop.set()
 
     def wait_ready(self, timeout: float | None = None) -> bool:

@@ -328,6 +328,14 @@ class Broker(ABC):
         """The names of all queues that are paused."""
         return []
 
+    def ping(self) -> None:
+        """See that the broker answers, at little cost.
+
+        Raises:
+            OperationalError: it does not.
+        """
+        self.paused()
+
     # Telling everybody; see taskq.brokers.notices for what is promised
 
     def broadcast(self, notices: Sequence[Notice]) -> None:

@@ -37,6 +37,11 @@ def store_options(command: F) -> F:
     "--max-interval", type=seconds, metavar="SECONDS", help="Between two looks at the store."
 )
 @daemon_options
+@click.option(
+    "--health",
+    metavar="ADDRESS",
+    help="Answer probes there, by /live and /ready: HOST:PORT, :PORT or unix:PATH.",
+)
 @pass_session
 def beat(
     session: Session,
@@ -44,12 +49,14 @@ def beat(
     schedule: str | None,
     scheduler: str | None,
     max_interval: float | None,
+    health: str | None,
     daemon: Daemon,
 ) -> None:
     """Send tasks when they are due, until TERM or Ctrl-C.
 
     Any number of beats may run for one app: each tick is sent once.
     """
+    session.change("beat_health", health, "--health")
     with daemon.process(session):
         app = session.app()
         with daemon.running(app):

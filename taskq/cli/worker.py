@@ -21,7 +21,7 @@ from taskq.log import redirected_stdouts
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
-    from taskq.worker.service import Service, Worker
+    from taskq.worker.service import Worker
 
 AT_LEAST_ONE = click.IntRange(min=1)
 
@@ -95,6 +95,11 @@ AT_LEAST_ONE = click.IntRange(min=1)
 @click.option("-B", "--beat", is_flag=True, help="Run a beat as well; other workers may too.")
 @click.option("-s", "--schedule", metavar="PATH", help="With -B: a file for the schedule.")
 @click.option("--scheduler", metavar="STORE", help="With -B: the schedule store, name or URL.")
+@click.option(
+    "--health",
+    metavar="ADDRESS",
+    help="Answer probes there, by /live and /ready: HOST:PORT, :PORT or unix:PATH.",
+)
 @click.option("--purge", is_flag=True, help="First delete all messages that wait in its queues.")
 @pass_session
 def worker(
@@ -166,7 +171,7 @@ def _can_restart(session: Session) -> bool:
     return session.given is None and (session.detached or not at_terminal)
 
 
-def _beat(app: TaskQ, schedule: str | None, scheduler: str | None) -> dict[str, Service]:
+def _beat(app: TaskQ, schedule: str | None, scheduler: str | None) -> dict[str, Any]:
     """A beat that starts and stops with the worker."""
     service = app.Beat(schedule=schedule, scheduler=scheduler)
     service.prepare()  # a mistake is told now, and not by a worker that has started
@@ -175,6 +180,7 @@ def _beat(app: TaskQ, schedule: str | None, scheduler: str | None) -> dict[str, 
 
 SETTING_OF = {
     "concurrency": "worker_concurrency",
+    "health": "worker_health",
     "heartbeat_interval": "worker_heartbeat_interval",
     "max_memory_per_child": "worker_max_memory_per_child",
     "max_tasks_per_child": "worker_max_tasks_per_child",

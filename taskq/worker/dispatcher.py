@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -51,6 +52,8 @@ class Dispatcher:
 
     Attributes:
         runs: keeps records of what runs, where others must know of it.
+        failed_at: when fetching failed last, by the monotonic clock; 0 if something has been
+            fetched since.
         failure: why the pool cannot go on, if it cannot.
         totals: how many of each task have ended here.
         events: is told what happens to tasks, while anybody wants to know.
@@ -74,6 +77,7 @@ class Dispatcher:
         self._aborted = False
         self._verbose = logger.isEnabledFor(logging.INFO)
         self.runs: Runs | None = None
+        self.failed_at = 0.0
         self.failure = ""
         self.totals: Counter[str] = Counter()
         self.events: WorkerEvents | None = None
@@ -95,7 +99,6 @@ class Dispatcher:
 
     async def fetch(self) -> None:
         """Fetch deliveries while there is room, until cancelled."""
-        away = False
         while True:
             room = self._room()
             if room < min(max(1, self._window.size // 4), _FETCH):
@@ -108,14 +111,14 @@ class Dispatcher:
                     self._knows_revoked.set()
                 deliveries = await self._consumer.receive(min(room, _FETCH))
             except (OperationalError, BackendError) as exc:
-                if not away:
+                if not self.failed_at:
                     logger.error("cannot consume, and tries again until it can: %s", exc)
-                away = True
+                self.failed_at = time.monotonic()
                 await asyncio.sleep(_PAUSE)
                 continue
-            if away:
+            if self.failed_at:
                 logger.warning("consuming again")
-                away = False
+                self.failed_at = 0.0
             self.admit(await self._sift(deliveries))
 
     async def _sift(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:

@@ -40,6 +40,7 @@ from taskq.worker.privileges import refuse_pickle_as_root
 from taskq.worker.processors import processors
 from taskq.worker.rates import RateLimits
 from taskq.worker.runs import Runs
+from taskq.worker.services import ServiceGroup, services_of
 from taskq.worker.settler import Settler
 from taskq.worker.stacks import dump_stacks
 from taskq.worker.window import Window
@@ -47,12 +48,9 @@ from taskq.worker.window import Window
 if TYPE_CHECKING:
     from taskq.app import TaskQ
     from taskq.brokers.base import Consumer
+    from taskq.worker.health import WorkerHealth
 
 logger = logging.getLogger("taskq.worker")
-
-
-Service = Callable[[], Coroutine[Any, Any, None]]
-"""Gives what runs beside the worker's own services."""
 
 
 class _Parts(NamedTuple):
@@ -88,8 +86,8 @@ class Worker:
         autoscale: the most and the least tasks at a time, between which the pool scales itself;
             it begins with the least.
         can_restart: HUP stops it to be started anew, and `restarts` tells whoever called `run`.
-        services: what else starts and stops with the worker, by name: functions that give
-            coroutines, which run until they are cancelled. One that raises ends the worker.
+        services: what else runs beside the worker, by name: functions that give coroutines, which
+            run until they are cancelled. One that raises ends the worker.
 
     Raises:
         ImproperlyConfigured: an option has a value that makes no sense.
@@ -115,7 +113,7 @@ class Worker:
         logfile: str | None = None,
         autoscale: tuple[int, int] | None = None,
         can_restart: bool = False,
-        services: Mapping[str, Service] | None = None,
+        services: Mapping[str, Callable[[], Coroutine[Any, Any, None]]] | None = None,
     ) -> None:
         conf = app.conf
         self.app = app
@@ -143,7 +141,9 @@ class Worker:
         self._app_spec = app_spec
         self._overrides = overrides or {}
         self._logfile = logfile
-        self._services = dict(services or {})
+        self._health = _health(conf.worker_health)
+        first = [self._health] if self._health else []
+        self._services = ServiceGroup([*first, *services_of(app, services or {})])
         self._halt = Halt(conf.worker_soft_shutdown_timeout, can_restart)
         remapped(signal.SIGTERM)  # a mistake in it is to be told now
         self._ready = threading.Event()
@@ -197,6 +197,18 @@ class Worker:
 
     async def _main(self, nursery: Nursery | None) -> int:
         self._halt.attach()
+        try:
+            await self._services.start(self)
+        except BaseException:
+            if nursery is not None:
+                nursery.close()
+            raise
+        try:
+            return await self._work(nursery)
+        finally:
+            await self._services.stop()
+
+    async def _work(self, nursery: Nursery | None) -> int:
         pool = make_pool(self.app, self.plan, self._options, nursery)
         queues = self.queues()
         broker, backend = self.app.broker, self.app.backend
@@ -265,7 +277,7 @@ class Worker:
             "pauses": parts.pauses.watch(),
             "cleanup": keep_clean(self.app.backend),
             "events": parts.events.run(),
-            **{name: start() for name, start in self._services.items()},
+            **dict(self._services.runs()),
         }
         if parts.scaler is not None:
             runs["autoscale"] = parts.scaler.run()
@@ -290,18 +302,22 @@ class Worker:
         if control := tasks.get("control"):
             await node.until_it_listens(control)
         self._ready.set()
+        if self._health is not None:
+            self._health.works(dispatcher)
         signals.worker_ready.send(self)
         logger.info("%s ready.", self.hostname)
         stopping = asyncio.create_task(self._halt.asked())
         broken = asyncio.create_task(self._watch_over(tasks, dispatcher))
         await asyncio.wait([stopping, broken], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
+        if self._health is not None:
+            self._health.stops()
         signals.worker_shutting_down.send(
             self.hostname, sig="TERM", how="Cold" if self._halt.is_cold else "Warm", exitcode=0
         )
         # 1. Nothing new; what the consumer is just receiving goes back when it closes.
         await _cancel(tasks.pop("fetch"))
-        for name in self._services:
+        for name in [name for name in tasks if name.startswith("service ")]:
             await _cancel(tasks.pop(name))
         # 2. What has not been started goes back at once, for others to run.
         dispatcher.give_back()
@@ -359,10 +375,12 @@ class Worker:
         self, tasks: dict[str, asyncio.Task[None]], dispatcher: Dispatcher
     ) -> None:
         """Return when the worker cannot go on: a service has died, or the pool is broken."""
+        ended: set[asyncio.Task[None]] = set()
         while not dispatcher.failure:
             done, _ = await asyncio.wait(
-                tasks.values(), timeout=1.0, return_when=asyncio.FIRST_COMPLETED
+                {*tasks.values()} - ended, timeout=1.0, return_when=asyncio.FIRST_COMPLETED
             )
+            ended |= done
             for task in done:
                 if not task.cancelled() and (exc := task.exception()) is not None:
                     logger.critical("the worker's %s has failed", task.get_name(), exc_info=exc)
@@ -387,6 +405,16 @@ class Worker:
     def wait_ready(self, timeout: float | None = None) -> bool:
         """Block another thread until the worker consumes; False if the time is over."""
         return self._ready.wait(timeout)
+
+
+def _health(address: str | None) -> WorkerHealth | None:
+    """What answers probes, if a setting says where."""
+    if not address:
+        return None
+    # http.server is for those who are probed.
+    from taskq.worker.health import WorkerHealth
+
+    return WorkerHealth(address)
 
 
 async def _cancel(task: asyncio.Task[Any]) -> None:

@@ -294,6 +294,11 @@ class AmqpBroker(Broker):
         with ThreadPoolExecutor(1) as thread:
             return sorted(thread.submit(asyncio.run, read_paused(self)).result())
 
+    def ping(self) -> None:
+        for name in self.known():
+            self.size(name)
+            return
+
     # Telling everybody
 
     def broadcast(self, notices: Sequence[Notice]) -> None:

@@ -124,6 +124,12 @@ class KombuBroker(Broker):
                 dead=channel.size(dead_queue(queue)),
             )
 
+    def ping(self) -> None:
+        for name in self._queues:
+            with self.pool.channel() as channel:
+                channel.size(name)
+            return
+
     def purge(self, queue: str) -> int:
         with self.pool.channel() as channel:
             return sum(channel.purge(name) for name in (queue, delayed_queue(queue)))

@@ -14,6 +14,11 @@ class BeatSettings:
         "nothing of its own.",
         minimum=0,
     )
+    beat_health: str | None = setting(
+        None,
+        "Where beat tells probes how it does, by `/live` and `/ready`: `host:port`, `:port` or "
+        "`unix:path`.",
+    )
     beat_lease: Seconds = setting(
         10.0,
         "Seconds after which another beat sends what a dead one has claimed and not sent; only "

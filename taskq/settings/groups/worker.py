@@ -19,6 +19,11 @@ class WorkerSettings:
     worker_enable_remote_control: bool = setting(
         True, "Let a worker be asked and steered by `taskq inspect` and `taskq control`."
     )
+    worker_health: str | None = setting(
+        None,
+        "Where a worker tells probes how it does, by `/live` and `/ready`: `host:port`, `:port` or "
+        "`unix:path`.",
+    )
     worker_heartbeat_interval: Seconds | None = setting(
         2.0,
         "Seconds between two heartbeats of a worker that tells events. None or 0 sends none.",
@@ -73,6 +78,11 @@ class WorkerSettings:
     )
     worker_send_task_events: bool = setting(
         False, "Tell events of tasks and of the worker itself, for monitors; `-E` does the same."
+    )
+    worker_services: tuple[str, ...] = setting(
+        (),
+        "Services of installed packages that a worker starts, by name (entry point "
+        "`taskq.services`), or others as `module:Class`.",
     )
     worker_soft_shutdown_timeout: Seconds = setting(
         0.0,
