@@ -20,6 +20,10 @@ import msgspec
 from taskq.exceptions import DecodeError
 
 MAX_PRIORITY = 9
+TICK = "beat:"
+"""How the keys (`TaskMessage.once`) of beat's messages begin."""
+AGAIN = "again:"
+"""How the key of a message begins that was sent before, and is perhaps there twice."""
 
 
 class TaskMessage(msgspec.Struct, array_like=True, gc=False):

@@ -100,6 +100,8 @@ class Backend(ABC):
 
     addressed = False
     """Outcomes are sent to an address, `Outcome.reply_to`, in place of being kept for all."""
+    remembers = True
+    """Is what is stored known to all workers afterwards?"""
     shares_chords = False
     """Are chords counted together with workers of Celery's?"""
 

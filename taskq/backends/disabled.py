@@ -12,6 +12,8 @@ from taskq.exceptions import ImproperlyConfigured
 class DisabledBackend(Backend):
     """Forgets what it is given, and refuses to be asked."""
 
+    remembers = False
+
     def store(self, outcomes: Sequence[Outcome]) -> None:
         """Results are not wanted."""
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from taskq.beat.arguments import evaluated
+from taskq.message import TICK
 from taskq.schedules import BaseSchedule, ScheduleEntry, schedule
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def first_time(rule: BaseSchedule, now: float, zone: tzinfo) -> float | None:
 
 def tick_key(namespace: str, name: str, due: float) -> str:
     """What a tick is known by everywhere: the entry, and the moment it was due."""
-    return f"beat:{namespace}:{name}:{round(due * 1e6)}"
+    return f"{TICK}{namespace}:{name}:{round(due * 1e6)}"
 
 
 def tick_id(key: str, due: float) -> str:

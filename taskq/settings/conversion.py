@@ -30,6 +30,8 @@ def convert(setting: Setting[Any], value: object, source: str) -> Any:
     try:
         if isinstance(value, str) and value in setting.names:
             return setting.names[value]
+        if setting.joined is not None and isinstance(value, list | tuple):
+            value = setting.joined.join(_texts(value))
         converted = _to(setting.type, value)
         if setting.minimum is not None and converted is not None and converted < setting.minimum:
             raise _Mismatch

@@ -41,6 +41,7 @@ class Setting(Generic[T]):
         doc: what it does, in one line or two.
         minimum: the least number that is allowed.
         names: words that stand for values, such as ``persistent`` for 2.
+        joined: what a list of texts is joined by, where it may be given for a text.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Setting(Generic[T]):
         minimum: float | None = None,
         names: Mapping[str, T] | None = None,
         interop: T = _UNSET,
+        joined: str | None = None,
     ) -> None:
         self.name = ""
         self.type: Any = Any
@@ -57,6 +59,7 @@ class Setting(Generic[T]):
         self.doc = doc
         self.minimum = minimum
         self.names = MappingProxyType(dict(names or {}))
+        self.joined = joined
         self._interop = interop
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -94,7 +97,8 @@ def setting(
     minimum: float | None = None,
     names: Mapping[str, T] | None = None,
     interop: T = _UNSET,
+    joined: str | None = None,
 ) -> T:
     """Declare a setting; ``interop`` is its default under ``celery_interop``."""
     # Type checkers are to see the value that ``conf.<name>`` holds, not the declaration.
-    return cast("T", Setting(default, doc, minimum, names, interop))
+    return cast("T", Setting(default, doc, minimum, names, interop, joined))

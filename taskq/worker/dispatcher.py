@@ -54,7 +54,8 @@ class Dispatcher:
         runs: keeps records of what runs, where others must know of it.
         failed_at: when fetching failed last, by the monotonic clock; 0 if something has been
             fetched since.
-        failure: why the pool cannot go on, if it cannot.
+        failure: why the worker cannot go on, if it cannot.
+        attempts: how often a broker is tried that is away; None is without end.
         totals: how many of each task have ended here.
         events: is told what happens to tasks, while anybody wants to know.
         rates: how many of each task may start; None is no limit.
@@ -78,6 +79,7 @@ class Dispatcher:
         self._verbose = logger.isEnabledFor(logging.INFO)
         self.runs: Runs | None = None
         self.failed_at = 0.0
+        self.attempts: int | None = None
         self.failure = ""
         self.totals: Counter[str] = Counter()
         self.events: WorkerEvents | None = None
@@ -99,6 +101,7 @@ class Dispatcher:
 
     async def fetch(self) -> None:
         """Fetch deliveries while there is room, until cancelled."""
+        away = 0
         while True:
             room = self._room()
             if room < min(max(1, self._window.size // 4), _FETCH):
@@ -114,11 +117,16 @@ class Dispatcher:
                 if not self.failed_at:
                     logger.error("cannot consume, and tries again until it can: %s", exc)
                 self.failed_at = time.monotonic()
+                away += 1
+                if self.attempts is not None and away > self.attempts:
+                    self.failure = f"the broker is away, and was tried {away} times: {exc}"
+                    return
                 await asyncio.sleep(_PAUSE)
                 continue
             if self.failed_at:
                 logger.warning("consuming again")
                 self.failed_at = 0.0
+                away = 0
             self.admit(await self._sift(deliveries))
 
     async def _sift(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:

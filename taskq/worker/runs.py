@@ -6,6 +6,8 @@ than half a lease is noted in the result store, and renewed with the leases.  A 
 been delivered before is looked up there first: it waits while the record is alive, and is
 dropped when that says that the run has ended, or when its result is stored.
 
+A message can also be in its queue twice: see ``twins``.
+
 The records are kept like results, under ids of their own, so that every store can keep them.
 """
 
@@ -22,6 +24,13 @@ from taskq import states
 from taskq.backends.base import Outcome
 from taskq.brokers.base import Delivery, Fate, Settlement
 from taskq.exceptions import BackendError, OperationalError
+from taskq.worker.twins import (
+    claim_of,
+    is_copy,
+    is_suspect,
+    was_claimed_by_another,
+    without_twins,
+)
 
 if TYPE_CHECKING:
     from taskq.backends.base import Backend
@@ -69,38 +78,64 @@ class Runs:
         Returns:
             What may run, and how the others are settled.
         """
-        if not any(map(_is_suspect, deliveries)):
+        if not any(map(is_suspect, deliveries)):
             return deliveries, ()
-        suspects, twins = _without_twins(deliveries, is_here)
-        ids = [*map(_record_id, suspects), *(d.message.id for d in suspects)]
+        suspects, twins = without_twins(deliveries, is_here)
         try:
-            known = await self._backend.afetch(ids)
+            known = await self._look_up(suspects)
         except (OperationalError, BackendError) as exc:
             logger.error("cannot look up what was delivered before, and waits: %s", exc)
             ends = {id(d): _later(d, _AWAY) for d in suspects if d.deliveries > 1}
         else:
             ends = {id(d): end for d in suspects if (end := self._judge(d, known)) is not None}
         for twin in twins:
-            logger.info("Task %s[%s] was sent twice", twin.message.task, twin.message.id)
-            ends[id(twin)] = Settlement(twin, Fate.DONE)
+            ends[id(twin)] = _sent_twice(twin)
         return [d for d in deliveries if id(d) not in ends], list(ends.values())
 
+    async def _look_up(self, suspects: Sequence[Delivery]) -> dict[str, Outcome]:
+        """What is known of them; what must be claimed has been, by them or by others."""
+        if not suspects or not self._backend.remembers:
+            return {}
+        claims = [claim for d in suspects if (claim := claim_of(d)) is not None]
+        if claims:
+            # Imported by those who consume.
+            import asyncio
+
+            await asyncio.to_thread(self._backend.store, claims)
+        ids = [*map(_record_id, suspects), *(d.message.id for d in suspects)]
+        return await self._backend.afetch([*ids, *(claim.task_id for claim in claims)])
+
     def _judge(self, delivery: Delivery, known: dict[str, Outcome]) -> Settlement | None:
-        label = f"{delivery.message.task}[{delivery.message.id}]"
         record = known.get(_record_id(delivery))
         outcome = known.get(delivery.message.id)
-        if record is not None and record.state == states.SUCCESS:
-            logger.info("Task %s was delivered again, and has ended", label)
-            return Settlement(delivery, Fate.DONE)
-        if outcome is not None and outcome.state == states.SUCCESS:
-            logger.info("Task %s was delivered again, and has succeeded", label)
-            return Settlement(delivery, Fate.DONE)
+        if was_claimed_by_another(delivery, known):
+            return _sent_twice(delivery)
+        if is_copy(delivery) and delivery.deliveries == 1:
+            return self._judge_copy(delivery, record is not None or outcome is not None)
+        for found in (record, outcome):
+            if found is not None and found.state == states.SUCCESS:
+                logger.info("%s was delivered again, and has succeeded", _label(delivery))
+                return Settlement(delivery, Fate.DONE)
         if record is not None and delivery.deliveries > 1:
-            left = _read(record).until - time.time()
-            if left > 0:
-                logger.warning("Task %s runs in %s, and waits", label, _read(record).worker)
-                return _later(delivery, min(left, self._lease))
+            return self._wait_for(record, delivery)
         return None
+
+    def _judge_copy(self, delivery: Delivery, is_known: bool) -> Settlement | None:
+        if is_known:
+            return _sent_twice(delivery)
+        if self._backend.remembers and delivery.message.due is None:
+            # The other one is perhaps running, and is known of as soon as that is noted.
+            return _later(delivery, self._lease)
+        return None
+
+    def _wait_for(self, record: Outcome, delivery: Delivery) -> Settlement | None:
+        """Let a delivery wait for the run of which there is a record, if that goes on."""
+        run = _read(record)
+        left = run.until - time.time()
+        if left <= 0:
+            return None
+        logger.warning("%s runs in %s, and waits", _label(delivery), run.worker)
+        return _later(delivery, min(left, self._lease))
 
     # What runs
 
@@ -116,7 +151,7 @@ class Runs:
             for one in running
             if one.job.delivery.identity and now - one.since > self._lease / 2
         ]
-        if not jobs:
+        if not jobs or not self._backend.remembers:
             return
         # Imported by those who consume.
         import asyncio
@@ -135,42 +170,17 @@ class Runs:
             settlement.further = (*settlement.further, outcome)
 
 
-def _without_twins(
-    deliveries: Sequence[Delivery], is_here: Callable[[Delivery], bool]
-) -> tuple[list[Delivery], list[Delivery]]:
-    """What must be looked up, and what is only the second copy of a message that is here.
-
-    A step that follows a task is published a second time when a worker has died between that
-    and the acknowledgement of the task; both copies have one key, and often arrive together.
-    """
-    suspects: list[Delivery] = []
-    twins: list[Delivery] = []
-    keys: set[str] = set()
-    for delivery in deliveries:
-        once = delivery.message.once
-        if not _is_suspect(delivery):
-            continue
-        if once is None or delivery.deliveries > 1:
-            if not is_here(delivery):
-                suspects.append(delivery)
-        elif once in keys or is_here(delivery):
-            twins.append(delivery)
-        else:
-            suspects.append(delivery)
-        if once is not None:
-            keys.add(once)
-    return suspects, twins
-
-
-def _is_suspect(delivery: Delivery) -> bool:
-    """May it have run before, or run at this moment?"""
-    if not delivery.identity:
-        return False
-    return delivery.deliveries > 1 or delivery.message.once is not None
-
-
 def _record_id(delivery: Delivery) -> str:
     return f"taskq-run-{delivery.identity}"
+
+
+def _label(delivery: Delivery) -> str:
+    return f"Task {delivery.message.task}[{delivery.message.id}]"
+
+
+def _sent_twice(delivery: Delivery) -> Settlement:
+    logger.info("%s was sent twice", _label(delivery))
+    return Settlement(delivery, Fate.DONE)
 
 
 def _later(delivery: Delivery, delay: float) -> Settlement:

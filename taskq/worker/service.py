@@ -30,6 +30,7 @@ from taskq.worker.events import WorkerEvents
 from taskq.worker.fates import Fates
 from taskq.worker.halting import STOPPING, Halt, SignalHandlers, remapped
 from taskq.worker.loops import loop_factory
+from taskq.worker.patience import connection_attempts, declare
 from taskq.worker.pauses import Pauses
 from taskq.worker.pool.base import Pool
 from taskq.worker.pool.nursery import Nursery
@@ -213,7 +214,7 @@ class Worker:
         queues = self.queues()
         broker, backend = self.app.broker, self.app.backend
         try:
-            await asyncio.to_thread(broker.declare, queues)
+            await declare(broker, queues, self.app.conf)
             lease = self.app.conf.broker_lease
             consumer = broker.consumer(queues, lease=lease, backend=backend)
         except BaseException:
@@ -238,6 +239,7 @@ class Worker:
         admission = Admission(app, fates, *self._limits)
         dispatcher = Dispatcher(consumer, admission, fates, pool, window)
         dispatcher.runs = Runs(backend, self.hostname, app.conf.broker_lease)
+        dispatcher.attempts = connection_attempts(app.conf)
         dispatcher.rates = RateLimits(app)
         settler = Settler(broker, consumer, backend, dispatcher.settled)
         dispatcher.connect(settler)

@@ -119,6 +119,11 @@ def _add_plain(app: TaskQ, journal: Journal, gates: Gates) -> None:
         journal.write("run", key)
         return time.time()
 
+    @app.task(name="tick", bind=True)
+    def tick(self: Any) -> None:
+        """What beat has sent, and for when."""
+        journal.write("tick", f"{self.request.periodic_task_name}@{self.request.periodic_task_due}")
+
     @app.task(name="falter", bind=True)
     def falter(self: Any, key: Any, times: int, fails: bool = False) -> Any:
         """Be tried again so many times, and then succeed or fail."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import pytest
 
 from taskq.beat.stores import Claim, Record
 from taskq.beat.stores.base import IN_STORE
+from taskq.brokers.base import QueueDepth
 from tests.faults.beats import PATIENCE, Beats
-from tests.servers import RabbitMQServer, RedisServer
+from tests.faults.stage import Stage
+from tests.servers import RabbitMQServer, RedisServer, VirtualHost
 from tests.waiting import wait_until
 
 MakeBeats = Callable[..., Beats]
@@ -166,6 +169,57 @@ def test_on_rabbitmq_a_store_beside_it_decides(tmp_path: Path, rabbitmq: RabbitM
         )
     finally:
         beats.close()
+
+
+@pytest.mark.rabbitmq
+@pytest.mark.parametrize(
+    ("seconds", "seed"), [(4.0, 3), pytest.param(120.0, 7, marks=pytest.mark.slow)]
+)
+def test_on_rabbitmq_each_tick_runs_once(
+    tmp_path: Path, rabbitmq: VirtualHost, redis: RedisServer, seconds: float, seed: int
+) -> None:
+    """A beat that dies between publishing and noting it leaves two messages: one of them runs."""
+    schedule = {f"all{n}": {"task": "tick", "schedule": EVERY, "missed": "all"} for n in range(ALL)}
+    settings = {"broker_url": rabbitmq.url, "result_backend": redis.url}
+    beats = Beats(tmp_path, redis.url, beat_schedule=schedule, beat_lease=1, **settings)
+    stage = Stage(tmp_path, broker_lease=2, **settings)
+    try:
+        workers = [stage.worker(), stage.worker()]
+        beats.ill_treat(seconds, (0.0, 90.0, -3600.0), seed)
+        last = beats.start().wait_ready()
+        wait_until(
+            lambda: all(
+                record.due is not None and record.due > beats.store.poll()[0] - 2 * EVERY
+                for record in beats.store.load()
+            ),
+            PATIENCE,
+            "the last beat to catch up",
+        )
+        # One copy of each more, as if a beat had stopped for longer than its lease.
+        again = [beats.app.producer.build("tick", (), {}, {"task_id": str(n)}) for n in range(9)]
+        for number, message in enumerate(again):
+            message.headers.update(periodic_task_name="twin", periodic_task_due=str(number))
+            message.once = f"beat:twin:{number}"
+        for _ in range(3):
+            beats.app.broker.publish(again)
+        assert last.terminate() == 0
+        runs = sum(beats.record(name).runs for name in schedule) + len(again)
+        stage.wait(lambda: stage.journal.count("tick") >= runs, f"{runs} ticks", 60.0)
+        stage.wait(lambda: stage.depth() == QueueDepth(), "an empty queue")
+        times: dict[str, list[str]] = {}
+        for entry in stage.journal.read("tick"):
+            name, due = entry.key.split("@")
+            times.setdefault(name, []).append(due)
+        assert sorted(times.pop("twin")) == [str(n) for n in range(len(again))]
+        for found in times.values():
+            moments = sorted(datetime.fromisoformat(due).timestamp() for due in found)
+            assert_every_tick_once(moments, EVERY)
+        assert stage.journal.count("tick") == runs
+        assert "was sent twice" in stage.logs()
+        assert [worker.terminate() for worker in workers] == [0, 0]
+    finally:
+        beats.close()
+        stage.close()
 
 
 # Live edits

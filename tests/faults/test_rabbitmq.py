@@ -269,6 +269,39 @@ class TestSilence:
         stage.send("note", "after")
         assert stage.depth().ready >= 2
 
+    @pytest.mark.parametrize("driver", ["amqp", "pika"])
+    def test_in_place_of_a_confirm(
+        self,
+        make_stage: MakeStage,
+        rabbitmq: VirtualHost,
+        redis: RedisServer,
+        network: Proxy,
+        driver: str,
+    ) -> None:
+        """What was published and not confirmed is sent again, and runs once."""
+        url = self.through(network, rabbitmq).replace("amqp:", f"{driver}:")
+        stage = make_stage(broker_url=url, broker_lease=2, result_backend=redis.url)
+        direct = {"broker_url": rabbitmq.url}
+        stage.send_notes(["before"])
+        network.cut_reply_to(b"waiting")
+        waiting = stage.send("note", "waiting")
+        stage.wait(lambda: stage.depth().ready == 3, "one message, and its copy")
+        worker = stage.worker(concurrency=1, settings=direct)
+        network.cut_reply_to(b"quick")
+        results = [waiting, stage.send("note", "quick")]
+        other = stage.worker(concurrency=1, settings=direct)
+        network.cut_reply_to(b"slow")
+        results += [stage.send("hold", "slow"), stage.send("note", "last")]
+        stage.wait_journal("start", "slow")
+        stage.wait(lambda: stage.logs().count("was sent twice") == 3, "copies to be dropped")
+        stage.gates.open("slow")
+        stage.assert_all_done(results)
+        assert network.cuts == 3
+        for key in ("waiting", "quick"):
+            assert stage.journal.count("run", key) == 1
+        assert stage.journal.count("start", "slow") == 1
+        assert [worker.terminate(), other.terminate()] == [0, 0]
+
 
 @pytest.mark.parametrize("driver", ["amqp", "pika"])
 class TestRefusals:

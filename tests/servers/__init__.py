@@ -25,6 +25,7 @@ from tests.servers.rabbitmq import (
     shared_rabbitmq,
 )
 from tests.servers.rabbitmq_address import RabbitMQAddress, VirtualHost
+from tests.servers.rabbitmq_cluster import RabbitMQCluster, rabbitmq_cluster
 from tests.servers.redis import (
     RedisServer,
     oldest_redis_binary,
@@ -46,6 +47,7 @@ __all__ = [
     "MongoDBServer",
     "PostgreSQLServer",
     "RabbitMQAddress",
+    "RabbitMQCluster",
     "RabbitMQServer",
     "RedisCluster",
     "RedisSentinel",
@@ -66,6 +68,7 @@ __all__ = [
     "postgresql_binary",
     "postgresql_server",
     "rabbitmq_binary",
+    "rabbitmq_cluster",
     "rabbitmq_server",
     "redis_binary",
     "redis_cluster",

@@ -99,14 +99,14 @@ class RabbitMQServer(Server):
             "RUNNING_UNDER_SYSTEMD": "yes",
         }
 
-    def start(self) -> None:
+    def launch(self) -> None:
         lines = [f"{key} = {value}\n" for key, value in self.config.items()]
         (self.directory / "rabbitmq.conf").write_text("".join(lines))
         (self.directory / "enabled_plugins").write_text(f"[{','.join(self.plugins)}].\n")
         if self.advanced:
             (self.directory / "advanced.config").write_text(self.advanced)
         self._start_epmd()
-        super().start()
+        super().launch()
 
     def answers(self) -> bool:
         try:
@@ -132,8 +132,8 @@ class RabbitMQServer(Server):
             self._epmd.end(signal.SIGKILL, timeout=30.0)
 
     def _start_epmd(self) -> None:
-        if self._epmd is not None and self._epmd.alive():
-            return
+        if _listens(self.epmd_port):
+            return  # also if another node of its cluster has started it
         command = [find_binary("epmd"), "-port", str(self.epmd_port), "-address", HOST]
         self._epmd = Guarded(command, {}, self.directory / "epmd.log")
         wait_until(lambda: _listens(self.epmd_port), 30.0, f"epmd on port {self.epmd_port}")

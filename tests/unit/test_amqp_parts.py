@@ -27,8 +27,9 @@ from taskq.exceptions import DecodeError, EncodeError, ImproperlyConfigured
 from taskq.message import TaskMessage
 from taskq.routing import Broadcast, Exchange, Queue, binding, topic_matches
 from taskq.settings import Settings
-from taskq.stores.amqp.address import Address, Node, address
+from taskq.stores.amqp.address import Address, address
 from taskq.stores.amqp.links import Bind, Confirms, DeclareExchange, DeclareQueue
+from taskq.stores.amqp.nodes import Node
 from taskq.stores.amqp.parcels import Arrival, Parcel
 from taskq.stores.amqp.tables import encode_table
 
@@ -51,11 +52,34 @@ class TestAddress:
         ],
     )
     def test_one_node(self, url: str, node: Node) -> None:
-        assert address(url, Settings()).nodes == (node,)
+        assert list(address(url, Settings()).nodes) == [node]
 
     def test_several_nodes(self) -> None:
         found = address("amqp://a/x;amqp://b:1/x", Settings())
         assert [(node.host, node.port) for node in found.nodes] == [("a", 5672), ("b", 1)]
+
+    def test_the_node_that_answered_last_is_tried_first(self) -> None:
+        nodes = address("amqp://a;b;c", Settings()).nodes
+        tried = []
+        for node in nodes:
+            tried.append(node.host)
+            if node.host == "b":
+                break
+        assert tried == ["a", "b"]
+        assert [node.host for node in nodes] == ["b", "c", "a"]
+
+    def test_nodes_in_any_order(self) -> None:
+        nodes = address("amqp://a;b;c", Settings(broker_failover_strategy="shuffle")).nodes
+        orders = {tuple(node.host for node in nodes) for _ in range(200)}
+        assert len(orders) == 6
+
+    def test_a_list_of_nodes(self) -> None:
+        conf = Settings(broker_url=["amqp://a", "amqp://b:1"])
+        assert conf.broker_url == "amqp://a;amqp://b:1"
+
+    def test_an_order_that_there_is_none(self) -> None:
+        with pytest.raises(ImproperlyConfigured, match=r"'best'.*round-robin, shuffle"):
+            address("amqp://a", Settings(broker_failover_strategy="best"))
 
     def test_options_of_the_url_and_of_the_settings(self) -> None:
         conf = Settings({"broker_heartbeat": 7, "broker_use_ssl": {"ca_certs": "/ca.pem"}})
@@ -274,6 +298,17 @@ class TestTopology:
         waiting, in_broker = delayed(parcel, time.time() + 3.5)
         assert in_broker
         assert waiting.routing_key == topology.delayed_key(3, "q")
+
+
+def test_what_may_be_there_already_is_sent_again_under_its_name() -> None:
+    attempts = Attempts()
+    first = [to_parcel(message(routing_key=str(n)), 2) for n in range(3)]
+    attempts.failed(first, {0}, [1])
+    second = [to_parcel(message(routing_key=str(n)), 2) for n in range(3)]
+    assert attempts.confirmed(second) == {0}
+    assert second[1].message_id == first[1].message_id
+    assert to_message(second[1]).once == f"again:{first[1].message_id}"
+    assert to_message(second[2]).once is None
 
 
 def test_what_was_confirmed_is_not_published_again() -> None:

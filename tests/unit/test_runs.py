@@ -9,6 +9,7 @@ import pytest
 
 from taskq import states
 from taskq.backends.base import Outcome
+from taskq.backends.disabled import DisabledBackend
 from taskq.backends.memory import MemoryBackend
 from taskq.brokers.base import Delivery, Fate, Settlement
 from taskq.exceptions import OperationalError
@@ -157,3 +158,67 @@ async def test_a_step_that_comes_again_settles_the_one_that_is_here(here: Runs) 
     found = delivery(2, once="step")
     may_run, ends = await sift(here, found, is_here=True)
     assert (may_run, ends) == ([found], [])
+
+
+# What was sent once more since its confirm did not come
+
+
+def copy(identity: str = "q/1", **headers: Any) -> Delivery:
+    found = delivery(1, once="again:1", identity=identity)
+    found.message.headers.update(headers)
+    return found
+
+
+async def test_a_copy_is_dropped_beside_what_it_is_a_copy_of(here: Runs) -> None:
+    first, second = delivery(1), copy()
+    may_run, (dropped,) = await sift(here, first, second)
+    assert (may_run, dropped.delivery, dropped.fate) == ([first], second, Fate.DONE)
+
+
+@pytest.mark.parametrize("state", [states.SUCCESS, states.FAILURE, states.RETRY])
+async def test_a_copy_is_dropped_of_what_has_run(
+    backend: MemoryBackend, here: Runs, state: str
+) -> None:
+    backend.store([Outcome("a", state, b"")])
+    may_run, (dropped,) = await sift(here, copy())
+    assert (may_run, dropped.fate) == ([], Fate.DONE)
+
+
+async def test_a_copy_is_dropped_of_what_runs_elsewhere(here: Runs, there: Runs) -> None:
+    await there.note([long_run(delivery(1))])
+    may_run, (dropped,) = await sift(here, copy())
+    assert (may_run, dropped.fate) == ([], Fate.DONE)
+
+
+async def test_a_copy_of_what_nobody_knows_waits_once(here: Runs) -> None:
+    found = copy()
+    may_run, (end,) = await sift(here, found)
+    assert (may_run, end.fate, end.unused, end.delay) == ([], Fate.REQUEUE, True, 30.0)
+    found.message.due = time.time()
+    assert await sift(here, found) == ([found], [])
+
+
+async def test_without_a_store_a_copy_does_not_wait() -> None:
+    found, again = copy(), delivery(identity="q/2")
+    runs = Runs(DisabledBackend(), "here", 30.0)
+    assert await sift(runs, found, again) == ([found, again], [])
+
+
+# Ticks
+
+
+async def test_of_two_copies_of_a_tick_the_first_counts(here: Runs, there: Runs) -> None:
+    one, other = (delivery(1, once="beat:t", identity=f"q/{n}") for n in range(2))
+    assert await sift(there, one) == ([one], [])
+    may_run, (dropped,) = await sift(here, other)
+    assert (may_run, dropped.fate) == ([], Fate.DONE)
+    # Its worker has died: the copy that counts comes again.
+    again = delivery(2, once="beat:t", identity="q/0")
+    assert await sift(here, again) == ([again], [])
+
+
+async def test_a_tick_counts_once_in_each_queue(here: Runs) -> None:
+    one, other = (delivery(1, once="beat:t", identity=f"q{n}/1") for n in range(2))
+    other.queue = "q2"
+    assert await sift(here, one) == ([one], [])
+    assert await sift(here, other) == ([other], [])

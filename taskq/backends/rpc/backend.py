@@ -45,6 +45,7 @@ class RpcBackend(PollingBackend):
     """
 
     addressed = True
+    remembers = False
     polls = POLLS
 
     def __init__(

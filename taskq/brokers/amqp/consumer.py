@@ -22,6 +22,7 @@ from taskq.brokers.amqp.wire import (
     CRASHES,
     DELIVERIES,
     DUE,
+    ONCE,
     again,
 )
 from taskq.brokers.base import Consumer, Delivery, Fate, Settlement
@@ -321,6 +322,7 @@ class AmqpConsumer(Consumer):
         copy = again(delivery.tag.arrival.parcel, delivery.queue, marks)
         if not s.unused:
             copy.message_id = new_id()  # this run is over: the next is another
+            copy.headers.pop(ONCE, None)
         return copy
 
     def _dead(self, s: Settlement) -> Parcel:

@@ -10,6 +10,7 @@ import msgspec
 from taskq.brokers.amqp import topology
 from taskq.brokers.amqp.wire import (
     DEAD,
+    ONCE,
     again,
     crashes,
     dead_mark,
@@ -74,7 +75,8 @@ class DeadLetters:
 
         def act(link: Link, arrival: Arrival, queue: str) -> None:
             copy = again(arrival.parcel, queue, {})
-            copy.headers.pop(DEAD, None)
+            for mark in (DEAD, ONCE):
+                copy.headers.pop(mark, None)
             copy.message_id = new_id()  # it is to run, whatever came of it before
             self._broker.send([copy])
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from taskq.brokers.amqp import topology
+from taskq.brokers.amqp.wire import ONCE
 from taskq.exceptions import OperationalError, QueueNotFound
+from taskq.message import AGAIN
 from taskq.stores.amqp.links import ChannelError, Link, Refusal, Unconfirmed
 from taskq.stores.amqp.parcels import Parcel
 
@@ -18,20 +20,45 @@ _UNSURE = 1000
 """Failed attempts that are remembered at most."""
 
 
+class _Attempt(msgspec.Struct):
+    """Places of what is confirmed, and of what may be there by which name."""
+
+    confirmed: set[int]
+    doubtful: dict[int, str]
+
+
 class Attempts:
-    """Which messages of an attempt that failed have been confirmed: the next leaves them out."""
+    """What became of attempts that failed.
+
+    The next attempt leaves out what has been confirmed.  What the broker may have all the same is
+    sent again under the name that it had, and with a mark, by which workers know it for a copy.
+    """
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[str, ...], set[int]] = OrderedDict()
+        self._known: OrderedDict[tuple[str, ...], _Attempt] = OrderedDict()
 
     def confirmed(self, parcels: Sequence[Parcel]) -> set[int]:
-        """Places of those that need not be published any more."""
-        return self._known.get(_identity(parcels), set()) if self._known else set()
+        """Places of those that need not be published any more; the others are marked."""
+        attempt = self._known.get(_identity(parcels)) if self._known else None
+        if attempt is None:
+            return set()
+        for place, name in attempt.doubtful.items():
+            parcel = parcels[place]
+            if ONCE not in parcel.headers:  # otherwise workers know copies by that
+                parcel.message_id = name
+                parcel.headers = {**parcel.headers, ONCE: f"{AGAIN}{name}"}
+        return attempt.confirmed
 
-    def failed(self, parcels: Sequence[Parcel], confirmed: set[int]) -> None:
-        """An attempt failed, with these confirmed."""
+    def failed(
+        self, parcels: Sequence[Parcel], confirmed: set[int], doubtful: Iterable[int] = ()
+    ) -> None:
+        """An attempt failed, with these confirmed, and these that are perhaps there."""
         key = _identity(parcels)
-        self._known[key] = self._known.get(key, set()) | confirmed
+        attempt = self._known.setdefault(key, _Attempt(set(), {}))
+        attempt.confirmed |= confirmed
+        for place in doubtful:
+            if name := parcels[place].message_id:
+                attempt.doubtful[place] = name
         self._known.move_to_end(key)
         while len(self._known) > _UNSURE:
             self._known.popitem(last=False)
@@ -47,7 +74,10 @@ def _identity(parcels: Sequence[Parcel]) -> tuple[str, ...]:
     ends = parcels[0], parcels[-1]
     return (
         str(len(parcels)),
-        *(f"{p.correlation_id}/{p.headers.get('retries')}/{p.routing_key}" for p in ends),
+        *(
+            f"{p.correlation_id}/{p.headers.get('retries')}/{topology.undelayed_key(p.routing_key)}"
+            for p in ends
+        ),
     )
 
 
@@ -78,13 +108,21 @@ def publish(link: Link, parcels: Sequence[Parcel], attempts: Attempts) -> None:
     try:
         refusals = link.publish([parcels[place] for place in places])
     except Unconfirmed as exc:
-        attempts.failed(parcels, {places[place] for place in exc.confirmed})
+        attempts.failed(
+            parcels,
+            {places[place] for place in exc.confirmed},
+            [places[place] for place in exc.doubtful],
+        )
         for refusal in exc.refusals:
             if refusal.unroutable:
                 raise _refused(parcels[places[refusal.place]], refusal) from exc
         raise
     if refusals:
         attempts.failed(parcels, {places[place] for place in link.confirms.confirmed})
+        if not refusals[0].unroutable:
+            # A channel that was opened while a quorum queue had no leader is refused for ever
+            # (seen with RabbitMQ 3.10): the next attempt begins on another.
+            link.close()
         raise _refused(parcels[places[refusals[0].place]], refusals[0])
     attempts.done(parcels)
 

@@ -9,9 +9,32 @@ class BrokerSettings:
     """Settings of brokers, remote control and events."""
 
     # Broker
-    broker_url: str = setting("sqlite:///taskq.db", "Where messages are kept.")
+    broker_url: str = setting(
+        "sqlite:///taskq.db",
+        "Where messages are kept. Several nodes of RabbitMQ are a list, or stand between "
+        "semicolons.",
+        joined=";",
+    )
+    broker_connection_max_retries: int | None = setting(
+        None,
+        "Attempts, one a second, after which a worker gives up whose broker is away, and ends with "
+        "status 1. None and 0 are without end.",
+        minimum=0,
+    )
+    broker_connection_retry: bool = setting(
+        True, "A worker whose broker goes away waits for it; otherwise it ends with status 1."
+    )
+    broker_connection_retry_on_startup: bool = setting(
+        False,
+        "A worker waits for a broker that is not there when it starts; otherwise that is an error.",
+    )
     broker_connection_timeout: Seconds = setting(
         4.0, "Seconds to wait for a connection to the broker.", minimum=0
+    )
+    broker_failover_strategy: str = setting(
+        "round-robin",
+        "Which node of several is tried first: `round-robin` takes the last one that answered, "
+        "`shuffle` any.",
     )
     broker_heartbeat: Seconds = setting(
         60.0,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from taskq.exceptions import ImproperlyConfigured
+from taskq.stores.amqp.nodes import STRATEGIES, Node, Nodes
 from taskq.stores.urls import hide_password
 
 if TYPE_CHECKING:
@@ -41,17 +42,6 @@ _REQUIREMENTS = {
     "required": ssl.CERT_REQUIRED,
     "verify_peer": ssl.CERT_REQUIRED,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One node of RabbitMQ, and how to log in to it."""
-
-    host: str
-    port: int
-    user: str
-    password: str
-    vhost: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +72,7 @@ class Address:
     Attributes:
         shown: the URL without its passwords.
         driver: ``amqp`` or ``pika``.
-        nodes: tried in turn.
+        nodes: where it is, in the order in which they are tried.
         tls: None speaks in the clear.
         connect_timeout: seconds until a connection must stand.
         heartbeat: seconds of silence after which either side gives a connection up; twice that
@@ -99,7 +89,7 @@ class Address:
 
     shown: str
     driver: str
-    nodes: tuple[Node, ...]
+    nodes: Nodes
     tls: Tls | None = None
     connect_timeout: float = 4.0
     heartbeat: int = 60
@@ -133,7 +123,14 @@ def address(url: str, conf: Settings) -> Address:
         **dict(pair for part in parts for pair in parse_qsl(urlsplit(part).query)),
     }
     tls = _tls(shown, conf.broker_use_ssl, options) if _encrypted(scheme, conf) else None
-    nodes = tuple(_node(shown, part, tls is not None) for part in parts)
+    if conf.broker_failover_strategy not in STRATEGIES:
+        raise ImproperlyConfigured(
+            f"broker_failover_strategy={conf.broker_failover_strategy!r}: it must be one of "
+            f"{', '.join(STRATEGIES)}"
+        )
+    nodes = Nodes(
+        [_node(shown, part, tls is not None) for part in parts], conf.broker_failover_strategy
+    )
     heartbeat = _number(shown, "heartbeat", options.pop("heartbeat", conf.broker_heartbeat))
     confirm = _number(shown, "confirm_timeout", options.pop("confirm_timeout", 30.0))
     timeout = _number(

@@ -95,12 +95,16 @@ class Unconfirmed(OperationalError):
     Attributes:
         confirmed: places of those that it has.
         refusals: those that it refused.
+        doubtful: places of those that it may have.
     """
 
-    def __init__(self, text: str, confirmed: set[int], refusals: list[Refusal]) -> None:
+    def __init__(
+        self, text: str, confirmed: set[int], refusals: list[Refusal], doubtful: set[int]
+    ) -> None:
         super().__init__(text)
         self.confirmed = confirmed
         self.refusals = refusals
+        self.doubtful = doubtful
 
 
 class Confirms:
@@ -129,6 +133,10 @@ class Confirms:
     def open(self) -> int:
         """How many are not confirmed yet."""
         return len(self._open)
+
+    def places(self) -> set[int]:
+        """Their places."""
+        return {place for place, _ in self._open.values()}
 
     def on_ack(self, tag: int, multiple: bool) -> None:
         """The broker has it, or told before that nobody is bound for it."""
@@ -246,6 +254,7 @@ class Link(ABC):
         confirms, wait = self.confirms, timeout or self.address.confirm_timeout
         confirms.begin()
         deadline = time.monotonic() + wait
+        place = -1
         try:
             for place, parcel in enumerate(parcels):
                 self.send(parcel)
@@ -254,7 +263,10 @@ class Link(ABC):
                     deadline = self._drain(WINDOW // 2, deadline, wait)
             self._drain(0, deadline, wait)
         except (OperationalError, ChannelError) as exc:
-            raise Unconfirmed(str(exc), confirms.confirmed, confirms.refusals) from exc
+            known = confirms.confirmed | {refusal.place for refusal in confirms.refusals}
+            # The last may have been sent, though the error came before it was noted.
+            doubtful = (confirms.places() | {place}) - known
+            raise Unconfirmed(str(exc), confirms.confirmed, confirms.refusals, doubtful) from exc
         return confirms.refusals
 
     def _drain(self, most: int, deadline: float, wait: float) -> float:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from taskq.control.mailbox import jsonable
 from taskq.control.stamps import is_stamp
 from taskq.settings.secrets import masked
+from taskq.stores.urls import hide_password
 from taskq.worker.control.requests import job_info, scheduled_info
 
 if TYPE_CHECKING:
@@ -166,7 +167,8 @@ def _pool_info(state: WorkerState) -> dict[str, Any]:
 
 def _broker_info(state: WorkerState) -> dict[str, Any]:
     settings = state.app.conf
-    url = urlsplit(settings.broker_url)
+    first, *others = settings.broker_url.split(";")
+    url = urlsplit(first)
     try:
         port = url.port
     except ValueError:  # several servers, with a port each
@@ -183,8 +185,8 @@ def _broker_info(state: WorkerState) -> dict[str, Any]:
         "heartbeat": None,
         "login_method": None,
         "uri_prefix": None,
-        "failover_strategy": None,
-        "alternates": [],
+        "failover_strategy": settings.broker_failover_strategy,
+        "alternates": [hide_password(other) for other in others],
         "insist": False,
     }
 

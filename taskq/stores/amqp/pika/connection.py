@@ -9,7 +9,8 @@ import pika
 import pika.exceptions
 from pika.credentials import ExternalCredentials
 
-from taskq.stores.amqp.address import Address, Node, tls_context
+from taskq.stores.amqp.address import Address, tls_context
+from taskq.stores.amqp.nodes import Node
 
 if logging.getLogger("pika").level == logging.NOTSET:
     # It tells of every step and, of each lost connection, several tracebacks; what matters of

@@ -10,8 +10,9 @@ import pika.exceptions
 from pika.adapters.asyncio_connection import AsyncioConnection
 
 from taskq.exceptions import OperationalError
-from taskq.stores.amqp.address import Address, Node
+from taskq.stores.amqp.address import Address
 from taskq.stores.amqp.links import ChannelError, Inbox, Step, consumer_tag, queue_of
+from taskq.stores.amqp.nodes import Node
 from taskq.stores.amqp.pika.connection import LOST, abort, parameters, said
 from taskq.stores.amqp.pika.translation import run_step, to_arrival
 

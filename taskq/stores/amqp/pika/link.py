@@ -15,8 +15,8 @@ from pika import spec
 from pika.adapters.select_connection import IOLoop
 
 from taskq.exceptions import OperationalError
-from taskq.stores.amqp.address import Node
 from taskq.stores.amqp.links import ChannelError, Link, Step
+from taskq.stores.amqp.nodes import Node
 from taskq.stores.amqp.parcels import Arrival, Parcel
 from taskq.stores.amqp.pika.connection import LOST, abort, parameters, said
 from taskq.stores.amqp.pika.translation import run_step, to_arrival, to_properties

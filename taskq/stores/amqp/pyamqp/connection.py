@@ -15,7 +15,8 @@ import amqp
 from amqp.exceptions import AMQPError, FrameError
 
 from taskq.exceptions import OperationalError
-from taskq.stores.amqp.address import Address, Node, Tls
+from taskq.stores.amqp.address import Address, Tls
+from taskq.stores.amqp.nodes import Node
 
 _CHUNK = 256 * 1024
 _HEAD = struct.Struct(">BHI")
