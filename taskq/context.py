@@ -52,7 +52,7 @@ def add_shared_task(function: Callable[..., Any], options: dict[str, Any], task:
     Args:
         function: the function.
         options: the task's options.
-        task: the task that the first app is to take in, if there was no app yet.
+        task: what it is called by; the first app takes it in, if there was none before.
     """
     _shared.append((function, options, task))
 

@@ -84,9 +84,13 @@ def fail_eagerly(
     report = Report(0, Fate.DONE, states.FAILURE)
     info = ExceptionInfo(error)
     FollowUps(app).tell_failure(report, request, error, info)
+    result_id = first.id or message.id
+    if app.conf.task_store_eager_result:
+        codec = app.result_codec
+        app.backend.store([codec.encode(result_id, states.FAILURE, error, info.traceback)])
     if app.conf.task_eager_propagates if throw is None else throw:
         raise error
-    return EagerResult(first.id or message.id, error, states.FAILURE, info.traceback, first.task)
+    return EagerResult(result_id, error, states.FAILURE, info.traceback, first.task)
 
 
 def _each_once(signatures: Sequence[Any]) -> list[Any]:

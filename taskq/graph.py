@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
 from typing import IO, Any
-from xml.sax.saxutils import escape
 
 _WIDTH, _HEIGHT, _GAP, _MARGIN = 190, 46, 34, 16
 _LETTERS = 26
@@ -156,6 +155,11 @@ def _corner(place: tuple[int, int]) -> tuple[int, int]:
     return _MARGIN + x * (_WIDTH + _GAP), _MARGIN + y * (_HEIGHT + _GAP)
 
 
+def _escaped(text: str) -> str:
+    # xml.sax.saxutils has a function for it, and imports urllib.request with it.
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
 def _box(thing: Any, x: int, y: int) -> str:
     name = str(getattr(thing, "task_name", None) or "")
     rows = [name, str(thing)] if name else [str(thing)]
@@ -164,9 +168,10 @@ def _box(thing: Any, x: int, y: int) -> str:
         short = row if len(row) <= _LETTERS else row[: _LETTERS - 1] + "…"
         height = y + _HEIGHT // 2 + 4 + (number * 2 - len(rows) + 1) * 8
         texts.append(
-            f'<text x="{x + _WIDTH // 2}" y="{height}" text-anchor="middle">{escape(short)}</text>'
+            f'<text x="{x + _WIDTH // 2}" y="{height}" text-anchor="middle">'
+            f"{_escaped(short)}</text>"
         )
     return (
-        f'<g><title>{escape(_label(thing))}</title><rect x="{x}" y="{y}" width="{_WIDTH}" '
+        f'<g><title>{_escaped(_label(thing))}</title><rect x="{x}" y="{y}" width="{_WIDTH}" '
         f'height="{_HEIGHT}" rx="8" fill="#f4f6f8" stroke="#567"/>{"".join(texts)}</g>'
     )

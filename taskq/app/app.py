@@ -215,10 +215,13 @@ class TaskQ(Configured, Sender, Periodic):
 
     def store_state(self, task_id: str, state: str, meta: Any) -> None:
         """Store a state of a task's own; see `Task.update_state`."""
-        outcome = self.result_codec.encode(task_id, state, meta)
         request = context.running.get()
-        if request is not None and request.id == task_id:
-            outcome.reply_to = request.reply_to
+        own = request if request is not None and request.id == task_id else None
+        if own is not None and own.is_eager and not self.conf.task_store_eager_result:
+            return  # a program that runs its tasks here need not have a store
+        outcome = self.result_codec.encode(task_id, state, meta)
+        if own is not None:
+            outcome.reply_to = own.reply_to
         self.backend.store([outcome])
 
     def use(self, broker: Broker, backend: Backend) -> None:

@@ -43,8 +43,9 @@ def shared_task(
 
 def _share(function: Callable[..., Any], options: dict[str, Any]) -> Task[..., Any]:
     if context.has_current_app():
-        context.add_shared_task(function, options, None)
-        return context.get_current_app().adopt(function, options)
+        adopted = context.get_current_app().adopt(function, options)
+        context.add_shared_task(function, options, adopted)
+        return adopted
     own = dict(options)
     task = make_task(function, own.pop("bind", False), own, Task)
     context.add_shared_task(function, options, task)

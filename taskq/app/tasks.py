@@ -138,7 +138,7 @@ class TaskMaker:
         Args:
             function: the function.
             options: the task's options.
-            task: what `shared_task` has made of it when there was no app yet.
+            task: what `shared_task` has made of it; taken in if no other app has done so.
         """
         if task is not None and not task.is_bound:
             return self.register_task(task)

@@ -275,6 +275,17 @@ class Broker(ABC):
         """Look at what is not due yet, the next to be due first, without taking it."""
         return [m for m in self.browse(queue, _FAR) if m.due is not None][:limit]
 
+    def hasten(self, queue: str) -> None:
+        """Let all that is not due yet be due at once; for tests.
+
+        Raises:
+            ImproperlyConfigured: this broker cannot.
+            OperationalError: the broker cannot be reached.
+        """
+        raise ImproperlyConfigured(
+            f"{type(self).__name__} cannot have delayed messages be due earlier"
+        )
+
     @abstractmethod
     def dead_letters(self, queue: str | None = None, limit: int = 100) -> list[DeadLetter]:
         """Read the dead-letter queue, the newest first."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from taskq import signals
@@ -23,12 +24,24 @@ Invoke = Callable[[Callable[..., Any], Any, Any], Any]
 def call(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """Call a function; a coroutine runs on a loop of its own."""
     value = function(*args, **kwargs)
-    if inspect.iscoroutine(value):
-        # asyncio is imported by those who use it: it doubles the time to import taskq.
-        import asyncio
+    return _drive(value) if inspect.iscoroutine(value) else value
 
-        return asyncio.run(value)
-    return value
+
+def _drive(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    # asyncio is imported by those who use it: it doubles the time to import taskq.
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    # A task that runs eagerly, in code on an event loop that calls delay(): no thread can have
+    # two loops that run, and the caller waits, as it does for a task that is no coroutine.
+    from concurrent.futures import ThreadPoolExecutor
+
+    run = copy_context().run
+    with ThreadPoolExecutor(1, thread_name_prefix="taskq-eager") as thread:
+        return thread.submit(run, asyncio.run, coroutine).result()
 
 
 def call_of(task: Task[..., Any], request: Request) -> Callable[[], Any]:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from enum import IntEnum
 from os import PathLike
 from types import FunctionType, ModuleType
@@ -142,6 +143,24 @@ class Settings(Declarations, MutableMapping[str, Any]):
         """
         self.load({**dict(other), **settings}, source, Layer.ASSIGNED)
 
+    @contextmanager
+    def override(self, **settings: Any) -> Iterator[None]:
+        """Assign settings for as long as the ``with`` block lasts.
+
+        Raises:
+            UnknownSetting: a name is no setting.
+            ImproperlyConfigured: a value has a wrong type.
+        """
+        before = {name: dict(layers) for name, layers in self._all_layers().items()}
+        self.update(settings)
+        try:
+            yield
+        finally:
+            self._all_layers().clear()
+            self._all_layers().update(before)
+            for name in SETTINGS:
+                self._refresh(name)
+
     def add_defaults(self, settings: Mapping[str, Any], source: str = "added defaults") -> None:
         """Set values that any other source overrides, except the defaults of taskq."""
         self.load(settings, source, Layer.ADDED_DEFAULT)
@@ -249,9 +268,11 @@ class Settings(Declarations, MutableMapping[str, Any]):
         """The layers that say something of a setting."""
         return frozenset(self._layers_of(name))
 
+    def _all_layers(self) -> dict[str, dict[Layer, tuple[Any, str]]]:
+        return cast("dict[str, dict[Layer, tuple[Any, str]]]", self.__dict__["_layers"])
+
     def _layers_of(self, name: str) -> dict[Layer, tuple[Any, str]]:
-        layers = cast("dict[str, dict[Layer, tuple[Any, str]]]", self.__dict__["_layers"])
-        return layers.setdefault(name, {})
+        return self._all_layers().setdefault(name, {})
 
     def _refresh(self, name: str) -> None:
         layers = self._layers_of(name)

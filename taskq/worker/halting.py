@@ -73,7 +73,10 @@ class Halt:
         self._warm_requested = True
         self._cold_requested = self._cold_requested or cold
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._stop, cold)
+            try:
+                self._loop.call_soon_threadsafe(self._stop, cold)
+            except RuntimeError:
+                pass  # the loop is closed: it has stopped
 
     def restart(self) -> None:
         """Ask for a warm stop, after which the worker starts anew."""

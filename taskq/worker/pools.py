@@ -130,7 +130,7 @@ def _must_start_afresh(source: AppSource | None) -> bool:
 def make_pool(app: TaskQ, plan: PoolPlan, options: ChildOptions, nursery: Nursery | None) -> Pool:
     """The pool itself, on the event loop."""
     if nursery is None:
-        return SoloPool(app, options.hostname, options.verbose)
+        return SoloPool(app, options.hostname, options.verbose, plan.size)
     relay = Relay(app.broker, app.backend) if options.relay else None
     alone_from = app.conf.task_max_crashes - 1
     return ProcessPool(nursery, plan.processes, plan.width, relay, alone_from)

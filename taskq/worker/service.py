@@ -148,6 +148,8 @@ class Worker:
         self._halt = Halt(conf.worker_soft_shutdown_timeout, can_restart)
         remapped(signal.SIGTERM)  # a mistake in it is to be told now
         self._ready = threading.Event()
+        self._nursery: Nursery | None = None
+        self._prepared = False
         # Two containers may have the same host name, and both the pid 1.
         self._unique = f"{self.hostname}.{os.getpid()}.{secrets.token_hex(4)}"
 
@@ -168,21 +170,30 @@ class Worker:
             found.append(router.queue(SHARED_CHORDS_QUEUE))
         return [q.for_consumer(self._unique) if isinstance(q, Broadcast) else q for q in found]
 
-    def run(self) -> int:
-        """Work until stopped; blocks.  Must be called on the main thread with prefork.
+    def prepare(self) -> None:
+        """Load the tasks, and start what forks processes; `run` does it if nobody has.
 
-        Returns:
-            The exit status: 0 if nothing was lost.
+        For those who run the worker in a thread: it is better to fork before there is one.
         """
         refuse_pickle_as_root(self.app)
         self.app.load_modules()
         signals.worker_init.send(self)
-        nursery = self._start_nursery()
+        self._nursery = self._start_nursery()
+        self._prepared = True
+
+    def run(self) -> int:
+        """Work until stopped; blocks.  Signals are heard on the main thread only.
+
+        Returns:
+            The exit status: 0 if nothing was lost.
+        """
+        if not self._prepared:
+            self.prepare()
         # Thousands of jobs in flight are no garbage: the collector need not look for it among
         # them at every turn.
         gc.set_threshold(50_000, 20, 50)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            status = runner.run(self._main(nursery))
+            status = runner.run(self._main(self._nursery))
         signals.worker_shutdown.send(self)
         return status
 
@@ -210,7 +221,7 @@ class Worker:
             await self._services.stop()
 
     async def _work(self, nursery: Nursery | None) -> int:
-        pool = make_pool(self.app, self.plan, self._options, nursery)
+        pool = self._make_pool(nursery)
         queues = self.queues()
         broker, backend = self.app.broker, self.app.backend
         try:
@@ -229,6 +240,9 @@ class Worker:
         with SignalHandlers(handlers):
             await pool.start(parts.dispatcher)
             return await self._serve(parts, self._tasks(parts, queues), pool, consumer)
+
+    def _make_pool(self, nursery: Nursery | None) -> Pool:
+        return make_pool(self.app, self.plan, self._options, nursery)
 
     def _parts(self, consumer: Consumer, queues: Sequence[Queue], pool: Pool) -> _Parts:
         """What the worker is made of; nothing of it runs yet."""

@@ -83,7 +83,10 @@ def _stop_polling_redis(monkeypatch: pytest.MonkeyPatch) -> None:
 _RABBITMQ: Any = {
     "one_step": False,
     "lacks": frozenset(
-        (*("leases", "counts", "keys", "order", "pull", "unused", "no headers exchanges"),)
+        (
+            *("leases", "counts", "keys", "order", "pull", "unused", "no headers exchanges"),
+            "hastening",
+        )
     ),
 }
 

@@ -295,3 +295,17 @@ def test_a_closed_broker_can_be_used_again(broker: Broker) -> None:
     broker.close()
     broker.publish([message(2)])
     assert numbers(broker.browse("q", 10)) == [1, 2]
+
+
+@pytest.mark.needs("hastening")
+async def test_delayed_messages_can_be_due_at_once(site: Site, consumer: Consumers) -> None:
+    now = time.time()
+    receiver = await consumer("q")
+    for n, delay in enumerate((3000, 1000, 2000)):
+        site.publish(message(n, due=now + delay))
+    site.publish(message(9, "other", due=now + 1000))
+    waiting = asyncio.create_task(take(receiver, 3))
+    await asyncio.to_thread(site.broker.hasten, "q")
+    assert sorted(numbers(await waiting)) == [0, 1, 2]
+    assert site.broker.depth("other").delayed == 1
+    site.broker.hasten("nothing there")

@@ -103,9 +103,11 @@ def test_guide(page: str, tmp_path: Path) -> None:
             stack.enter_context(worker(tmp_path))
         for program in programs:
             run_program(program, tmp_path)
+    # The plugin by its module's name: its entry point need not be installed where this is run.
+    plugins = ["-p", "no:asyncio", "-p", "no:taskq", "-p", "taskq.contrib.pytest"]
     for test in sorted(path.name for path in tmp_path.glob("test_*.py")):
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:asyncio", test],
+            [sys.executable, "-m", "pytest", "-q", "-W", "error", *plugins, test],
             cwd=tmp_path,
             capture_output=True,
             text=True,

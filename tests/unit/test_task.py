@@ -433,13 +433,15 @@ def test_a_task_called_inside_another_is_called_directly(app: TaskQ) -> None:
 
 
 def test_update_state(app: TaskQ) -> None:
+    app.conf.task_store_eager_result = True
+
     @app.task(bind=True, name="work")
-    def work(self: Task[..., Any]) -> None:
+    def work(self: Task[..., Any]) -> tuple[str, Any]:
         self.update_state(state="PROGRESS", meta={"done": 5})
         self.update_state("other", state="PROGRESS", meta=1)
+        return app.AsyncResult("1").state, app.AsyncResult("1").info
 
-    work.apply(task_id="1")
-    assert (app.AsyncResult("1").state, app.AsyncResult("1").info) == ("PROGRESS", {"done": 5})
+    assert work.apply(task_id="1").get() == ("PROGRESS", {"done": 5})
     assert app.AsyncResult("other").info == 1
     work()  # has no id of its own, and so nothing to tell
     assert work.AsyncResult("1").task_name == "work"

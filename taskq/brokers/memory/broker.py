@@ -147,6 +147,11 @@ class MemoryBroker(Broker):
             entries = [entry for _, _, entry in sorted(self._look(queue).delayed)[:limit]]
         return [message for entry in entries if (message := _try_unpack(entry.packed)) is not None]
 
+    def hasten(self, queue: str) -> None:
+        with self._lock:
+            self._look(queue).release(float("inf"))
+        self._wake()
+
     def dead_letters(self, queue: str | None = None, limit: int = 100) -> list[DeadLetter]:
         with self._lock:
             letters = [x for x in self._dead.values() if queue is None or x.queue == queue]

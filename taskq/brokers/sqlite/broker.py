@@ -111,6 +111,14 @@ class SqliteBroker(Broker):
             ).fetchall()
         return [message for (blob,) in rows if (message := _try_unpack(blob)) is not None]
 
+    def hasten(self, queue: str) -> None:
+        with self.database.write() as connection:
+            connection.execute(
+                "UPDATE messages SET state = ?, until = 0 WHERE queue = ? AND state = ?",
+                (READY, queue, DELAYED),
+            )
+        self.database.wakeups.send("messages")
+
     def dead_letters(self, queue: str | None = None, limit: int = 100) -> list[DeadLetter]:
         with self.database.read() as connection:
             rows = connection.execute(

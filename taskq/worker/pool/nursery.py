@@ -19,6 +19,7 @@ import signal
 import socket
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
@@ -185,7 +186,10 @@ def _fork(ground: _Ground, control: socket.socket, work: socket.socket) -> int:
     # What is there now stays shared with the children: the collector would write to it.
     gc.collect()
     gc.freeze()
-    pid = os.fork()
+    with warnings.catch_warnings():
+        # Threads that others have started are told of where they matter, once.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
         control.close()
         work.close()

@@ -1,6 +1,6 @@
-"""The solo pool: one task at a time in the worker's own process, for debugging.
+"""The solo pool: tasks run in the worker's own process, for debugging and in tests.
 
-Tasks run in a thread, so that leases are kept and signals are heard; breakpoints work.
+They run in threads, so that leases are kept and signals are heard; breakpoints work.
 There is no process to kill: time limits do not apply, and the worker warns of it.
 """
 
@@ -27,56 +27,52 @@ logger = logging.getLogger("taskq.worker")
 
 
 class SoloPool(Pool):
-    """Runs tasks in the worker's own process, one at a time.
+    """Runs tasks in the worker's own process.
 
     Args:
         app: the app, loaded.
         hostname: the worker's name.
         verbose: put results' texts into reports, for the log.
+        width: how many at a time; ``-P solo`` is one.
     """
 
-    def __init__(self, app: TaskQ, hostname: str, verbose: bool = False) -> None:
+    def __init__(self, app: TaskQ, hostname: str, verbose: bool = False, width: int = 1) -> None:
         self._runner = TaskRunner(app, hostname, verbose=verbose, on_start=self._started)
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
-        self._running: Job | None = None
-        self._since = 0.0
+        self._width = width
+        self._running: dict[int, Running] = {}
+        self._here = threading.local()
         self._warned = self._stopping = False
 
     @property
     def size(self) -> int:
-        return 1
+        return self._width
 
     async def start(self, events: PoolEvents) -> None:
         self._events = events
         self._loop = asyncio.get_running_loop()
-        # A daemon: a task that was given up does not keep the process from ending.
-        threading.Thread(target=self._work, name="taskq-solo", daemon=True).start()
+        for number in range(1, self._width + 1):
+            # Daemons: a task that was given up does not keep the process from ending.
+            threading.Thread(target=self.work, name=f"taskq-solo-{number}", daemon=True).start()
 
     def offer(self, jobs: Sequence[Job]) -> int:
-        if self._running is not None or self._stopping or not jobs:
-            return 0
-        job = self._running = jobs[0]
-        self._since = time.monotonic()
-        if (job.hard_limit or job.soft_limit) and not self._warned:
-            self._warned = True
-            logger.warning("the solo pool applies no time limits; use -P prefork for them")
-        self._jobs.put(job)
-        return 1
+        room = 0 if self._stopping else self._width - len(self._running)
+        taken = jobs[:room]
+        for job in taken:
+            self._running[job.ticket] = Running(job, os.getpid(), time.monotonic())
+            if (job.hard_limit or job.soft_limit) and not self._warned:
+                self._warned = True
+                logger.warning("the solo pool applies no time limits; use -P prefork for them")
+            self._jobs.put(job)
+        return len(taken)
 
-    def _work(self) -> None:
-        """The thread: one job after the other."""
+    def work(self) -> None:
+        """Run one job after the other, in this thread, until the pool stops."""
         while (job := self._jobs.get()) is not None:
-            delivery = job.delivery
+            self._here.job = job
             ended: Report | BaseException
             try:
-                if job.verdict is None:
-                    ended = self._runner.run(
-                        job.ticket, delivery.message, delivery.queue, delivery.deliveries
-                    )
-                else:
-                    ended = self._runner.pronounce(
-                        job.ticket, delivery.message, delivery.queue, job.verdict.sentence
-                    )
+                ended = self._run(job)
             except BaseException as exc:  # SystemExit and its like
                 ended = exc
             try:
@@ -84,15 +80,25 @@ class SoloPool(Pool):
             except RuntimeError:
                 return  # the loop is closed: this one had been given up
 
+    def _run(self, job: Job) -> Report:
+        delivery = job.delivery
+        if job.verdict is not None:
+            return self._runner.pronounce(
+                job.ticket, delivery.message, delivery.queue, job.verdict.sentence
+            )
+        return self._runner.run(job.ticket, delivery.message, delivery.queue, delivery.deliveries)
+
     def _started(self, outcome: Outcome) -> None:
-        job = self._running
-        if job is not None:
-            self._loop.call_soon_threadsafe(self._events.progressed, job, outcome)
+        """Called in the thread that runs the job."""
+        self._loop.call_soon_threadsafe(self._progressed, self._here.job, outcome)
+
+    def _progressed(self, job: Job, outcome: Outcome) -> None:
+        if job.ticket in self._running:
+            self._events.progressed(job, outcome)
 
     def _ended(self, job: Job, ended: Report | BaseException) -> None:
-        if self._running is not job:
+        if self._running.pop(job.ticket, None) is None:
             return  # given back by abort
-        self._running = None
         if isinstance(ended, BaseException):  # elsewhere it would end a child
             self._events.lost(job, Loss.CRASHED, f"the task exited: {ended!r}")
         else:
@@ -100,14 +106,15 @@ class SoloPool(Pool):
         self._events.has_room()
 
     def running(self) -> list[Running]:
-        return [Running(self._running, os.getpid(), self._since)] if self._running else []
+        return list(self._running.values())
 
     def abort(self) -> None:
         self._stopping = True
-        job, self._running = self._running, None
-        if job is not None:
-            self._events.lost(job, Loss.UNSTARTED, "the worker was stopped")
+        given_up, self._running = list(self._running.values()), {}
+        for running in given_up:
+            self._events.lost(running.job, Loss.UNSTARTED, "the worker was stopped")
 
     async def stop(self) -> None:
         # Without waiting: a task that was given up cannot be stopped, only left behind.
-        self._jobs.put(None)
+        for _ in range(self._width):
+            self._jobs.put(None)
