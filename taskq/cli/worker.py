@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +16,7 @@ from taskq.cli.command import Command
 from taskq.cli.daemon import Daemon, daemon_options
 from taskq.cli.output import amount
 from taskq.cli.queue_choice import without
+from taskq.cli.reloading import load_when_it_can_be, restart_on_change, start_anew
 from taskq.cli.session import Session, pass_session
 from taskq.cli.types import concurrency, most_and_least, names, seconds
 from taskq.log import redirected_stdouts
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from taskq.app import TaskQ
     from taskq.worker.service import Worker
 
+Runs = dict[str, Callable[[], Coroutine[Any, Any, None]]]
 AT_LEAST_ONE = click.IntRange(min=1)
 
 
@@ -100,6 +103,9 @@ AT_LEAST_ONE = click.IntRange(min=1)
     metavar="ADDRESS",
     help="Answer probes there, by /live and /ready: HOST:PORT, :PORT or unix:PATH.",
 )
+@click.option(
+    "--reload", is_flag=True, help="Start anew when the app's code changes; for development."
+)
 @click.option("--purge", is_flag=True, help="First delete all messages that wait in its queues.")
 @pass_session
 def worker(
@@ -113,6 +119,7 @@ def worker(
     beat: bool,
     schedule: str | None,
     scheduler: str | None,
+    reload: bool,
     purge: bool,
     without_heartbeat: bool,
     **settings: Any,
@@ -128,12 +135,15 @@ def worker(
     for option, value in settings.items():
         session.change(SETTING_OF[option], value, f"--{option.replace('_', '-')}")
     session.include = include or ()
-    folder = os.getcwd()
+    folder, started = os.getcwd(), time.time()
     with daemon.process(session):
-        app = session.app()
+        app = load_when_it_can_be(session) if reload else session.app()
         with daemon.running(app):
             declared = [queue.name for queue in app.queues()]
             selected = without(queues or declared, exclude_queues)
+            services: Runs = _beat(app, schedule, scheduler) if beat else {}
+            if reload:
+                services["reload"] = lambda: restart_on_change(service, started)
             service = app.Worker(
                 hostname=daemon.name,
                 queues=selected,
@@ -142,7 +152,7 @@ def worker(
                 logfile=daemon.log_path,
                 autoscale=autoscale,
                 can_restart=_can_restart(session),
-                services=_beat(app, schedule, scheduler) if beat else None,
+                services=services,
             )
             if not session.quiet:
                 _show_banner(service, session, daemon.level)
@@ -151,8 +161,7 @@ def worker(
             status = _run(service, daemon)
     if service.restarts:
         app.close()
-        os.chdir(folder)
-        os.execv(sys.executable, sys.orig_argv)
+        start_anew(folder)
     click.get_current_context().exit(status)
 
 
@@ -171,7 +180,7 @@ def _can_restart(session: Session) -> bool:
     return session.given is None and (session.detached or not at_terminal)
 
 
-def _beat(app: TaskQ, schedule: str | None, scheduler: str | None) -> dict[str, Any]:
+def _beat(app: TaskQ, schedule: str | None, scheduler: str | None) -> Runs:
     """A beat that starts and stops with the worker."""
     service = app.Beat(schedule=schedule, scheduler=scheduler)
     service.prepare()  # a mistake is told now, and not by a worker that has started

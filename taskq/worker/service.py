@@ -413,6 +413,10 @@ class Worker:
         """
         self._halt.stop(cold)
 
+    def restart(self) -> None:
+        """Ask it to stop, warmly, and to be started anew; can be called from any thread."""
+        self._halt.restart()
+
     @property
     def restarts(self) -> bool:
         """Has it stopped to be started anew?"""

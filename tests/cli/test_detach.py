@@ -112,7 +112,7 @@ def test_a_stale_pid_file_is_replaced(processes: Processes, project: Path) -> No
 def test_hup_starts_it_anew_in_its_place(processes: Processes, project: Path, app: TaskQ) -> None:
     assert processes.finish(*WORKER, "--pidfile", "w.pid")[0] == 0
     pid = pid_of(project / "w.pid")
-    (project / "proj.py").write_text(TASKS.replace("x + y", "x * y"))
+    (project / "proj.py").write_text(TASKS.replace("x + y", "x * y + 0"))
     os.kill(pid, signal.SIGHUP)
     log = project / "w1.log"
     wait_until(lambda: log.read_text().count("w1@here ready.") == 2, 20, "the second start")
