@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from taskq import states
 from taskq.brokers.base import Fate
 from taskq.canvas import Signature
 from taskq.canvas.signature import as_list
 from taskq.execution import Report, TaskRunner
+from taskq.execution.calling import call
 from taskq.failure import ExceptionInfo
 from taskq.follow_ups import FollowUps
 from taskq.request import Request
@@ -19,6 +20,23 @@ if TYPE_CHECKING:
     from taskq.app import TaskQ
     from taskq.producer import CallOptions
     from taskq.task import Task
+
+T = TypeVar("T")
+
+
+class Eager:
+    """How functions are called that run eagerly; bridges to other software have ways of theirs."""
+
+    def invoke(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Call a task's function, and drive it if it is a coroutine."""
+        return call(function, args, kwargs)
+
+    async def aside(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Call what blocks, from code on an event loop."""
+        # asyncio is imported by those who use it: it doubles the time to import taskq.
+        import asyncio
+
+        return await asyncio.to_thread(function, *args, **kwargs)
 
 
 def run_eagerly(
@@ -44,7 +62,7 @@ def run_eagerly(
     """
     if task.typing:
         task.check_arguments(args, kwargs)
-    runner = TaskRunner(app)
+    runner = TaskRunner(app, invoke=app.eager.invoke)
     message = app.producer.build(task.name, (), {}, options, task)
     embed = {"callbacks": options.get("link"), "errbacks": options.get("link_error")}
     while True:

@@ -19,7 +19,7 @@ from taskq.builtin_tasks import builtin_tasks
 from taskq.canvas import Signature
 from taskq.control import Control
 from taskq.control.clock import LamportClock
-from taskq.eager import fail_eagerly, run_eagerly
+from taskq.eager import Eager, fail_eagerly, run_eagerly
 from taskq.group_result import GroupResult
 from taskq.middleware import Middleware
 from taskq.producer import CallOptions, time_zone
@@ -56,6 +56,9 @@ class TaskQ(Configured, Sender, Periodic):
         middleware: code of one's own around sending and running, the outermost first.
         settings: settings by name; they win over every other source.
 
+    Attributes:
+        eager: how functions of tasks are called that run in the caller's process.
+
     Raises:
         ImproperlyConfigured: a setting is unknown, or of a wrong type.
     """
@@ -81,6 +84,7 @@ class TaskQ(Configured, Sender, Periodic):
         Configured.__init__(self)
         Periodic.__init__(self)
         self.strict_typing = strict_typing
+        self.eager = Eager()
         for each in middleware:
             self.add_middleware(each)
         self.services = Services()

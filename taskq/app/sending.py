@@ -201,6 +201,14 @@ class Sender(TaskMaker):
         )
         return self._all_sent(sending, options)[0]
 
+    def commits_with(self, using: str | None) -> bool:
+        """Is what is sent now written in the transaction that a database of Django's is in?
+
+        Args:
+            using: the database's alias; None is the default one.
+        """
+        return False
+
     def messages_of(self, signature: Signature, options: CallOptions) -> list[TaskMessage]:
         """The messages that a call is sent as, for those who publish in a step of their own."""
         sending = self._prepared([(signature, (), None, options)])

@@ -18,6 +18,7 @@ from taskq.canvas.maps import chunks, xmap, xstarmap
 from taskq.canvas.signature import Signature
 from taskq.producer import CallOptions
 from taskq.task.arguments import positional_arity
+from taskq.task.committing import AfterCommit
 from taskq.task.handlers import Handlers, TaskHandlers
 from taskq.task.rates import parse_rate
 from taskq.task.running import RunningTask
@@ -33,7 +34,7 @@ R = TypeVar("R", covariant=True)
 T = TypeVar("T")
 
 
-class Task(RunningTask, TaskHandlers, Generic[P, R]):
+class Task(RunningTask, TaskHandlers, AfterCommit[P], Generic[P, R]):
     """A task.  `TaskQ.task` makes one of a function; a subclass with `run` is one too.
 
     Attributes:
@@ -169,10 +170,7 @@ class Task(RunningTask, TaskHandlers, Generic[P, R]):
         self, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
     ) -> AsyncResult[Any]:
         if self.app.conf.task_always_eager:
-            # asyncio is imported by those who use it: it doubles the time to import taskq.
-            import asyncio
-
-            return await asyncio.to_thread(self.apply, args, kwargs, **options)
+            return await self.app.eager.aside(self.apply, args, kwargs, **options)
         return await self.app.asend_task(self.name, args, kwargs, **options)
 
     @property

@@ -24,12 +24,14 @@ from tests.django.projects import Project
 
 def _set_up() -> TaskQ:
     """Set Django up; returns the project's app, which its `AppConfig` has made."""
-    before = context._current_app
+    before, shared = context._current_app, list(context._shared)
     context.set_current_app(None)
     if not settings.configured:
         settings.configure(**{k: v for k, v in vars(of_tests).items() if k.isupper()})
     django.setup()
     made = context.get_current_app()
+    made.load_modules()
+    context._shared[:] = shared
     context.set_current_app(before)
     return made
 

@@ -77,6 +77,13 @@ SNIPPETS = {
         one: AsyncResult[int] = add.delay(1)
         other: AsyncResult[str] = add.delay(1)  # error
     """,
+    "delay_on_commit_takes_the_arguments_of_the_function": """\
+        reveal_type(add.delay_on_commit(1, y=2))  # str
+        add.delay_on_commit("x")  # error
+        name_of.delay_on_commit(1, True)  # error
+        reveal_type(add.apply_async_on_commit([1], using="other", priority=3))  # str
+        add.apply_async_on_commit([1], prority=3)  # error
+    """,
     "apply_async_returns_the_result_type": """\
         reveal_type(add.apply_async((1,), countdown=5))  # AsyncResult[int]
         add.apply_async((1,), count_down=5)  # error

@@ -16,6 +16,7 @@ from taskq import context, discovery, signals
 from taskq.app import TaskQ
 from taskq.contrib.django import conf
 from taskq.contrib.django.connections import Connections, close_all
+from taskq.contrib.django.eager import DjangoEager
 from taskq.discovery import DJANGO_SETTINGS
 from taskq.exceptions import ImproperlyConfigured
 from taskq.message import TaskMessage
@@ -104,6 +105,7 @@ def attach(app: TaskQ) -> None:
     if any(isinstance(each, Connections) for each in app.middleware.executing):
         return
     app.add_middleware(Connections())
+    app.eager = DjangoEager()
     conf.load(app)
     if found := conf.errors():
         # Checks tell them better than a traceback of every command would; but nothing is sent
