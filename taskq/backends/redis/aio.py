@@ -65,15 +65,15 @@ class LoopListener:
             self._reader = asyncio.get_running_loop().create_task(self._read())
         try:
             if self._link is not None:
-                await self._say(self._link, self._ears.begin([ear]))
+                self._say(self._link, self._ears.begin([ear]))
             yield ear
         finally:
             if self._ears.leave(ear) and self._link is not None:
-                await self._say(self._link, self._ears.begin([]))
+                self._say(self._link, self._ears.begin([]))
 
-    async def _say(self, link: LoopLink, commands: Commands) -> None:
+    def _say(self, link: LoopLink, commands: Commands) -> None:
         try:
-            await link.send(commands)
+            link.send(commands)
         except LINK_ERRORS:
             pass  # the reader sees it too, and begins anew
 
@@ -95,7 +95,7 @@ class LoopListener:
         link = self._link = await self._client.open(protocol=3)
         self._client.keep(link)
         if commands := self._ears.begin_anew():
-            await link.send(commands)
+            link.send(commands)
         return link
 
     async def _hang_up(self) -> None:

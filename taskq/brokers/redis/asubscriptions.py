@@ -49,7 +49,7 @@ class AsyncRedisSubscription(AsyncSubscription):
         self._client.keep(link)
         try:
             async with asyncio.timeout(self._patience):
-                await link.send([self._place.command])
+                link.send([self._place.command])
                 for _ in range(self._place.confirmations()):
                     await link.read_any()
         except BaseException as exc:
@@ -108,7 +108,7 @@ class AsyncRedisSubscription(AsyncSubscription):
             elif self._link is not None:
                 self._silent = True
                 try:
-                    await self._link.send([("PING",)])
+                    self._link.send([("PING",)])
                 except LINK_ERRORS as exc:
                     self._error = exc
 

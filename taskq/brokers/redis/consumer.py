@@ -39,7 +39,7 @@ _SWEEP_EVERY = 1.0
 """Seconds between two looks for leases that have ended; one look serves all workers."""
 _IDLE = 1.0
 """Seconds that an idle worker waits before it looks by itself."""
-_QUIET = 0.0003
+_QUIET = 0.00015
 """Seconds of waiting after which a message has come by itself, with no others about."""
 _FETCH = 1000
 _EXTEND = 500
@@ -206,29 +206,28 @@ class RedisConsumer(Consumer):
         """Block until a message comes, or there is reason to look."""
         if self._changed is not None:
             return []
-        began = self._loop.time()
-        pause = min([_IDLE, *(lane.due - began for lane in self._lanes)])
+        began = time.monotonic()  # an event loop's own clock may know only milliseconds
+        now = self._loop.time()
+        pause = min([_IDLE, *(lane.due - now for lane in self._lanes)])
         for lane in self._lanes:
-            reading = await lane.begin_read(_IDLE)
-            if reading is not None:
-                reading.add_done_callback(self._wakeups.rouse)
+            await lane.begin_read(_IDLE, self._wakeups.rouse)
         timer = self._loop.call_later(pause, self._wakeups.tell)
         try:
-            if not any(lane.reading.done() for lane in self._lanes if lane.reading):
+            if not any(lane.has_read for lane in self._lanes):
                 await self._wakeups.wait()
         finally:
             timer.cancel()
         found = await self._end_reads()
         # When messages come one by one, whoever has handled one need not look for more before
         # it waits again: a look costs both sides more than the message itself.
-        self._quiet = len(found) == 1 and self._loop.time() - began > _QUIET
+        self._quiet = len(found) == 1 and time.monotonic() - began > _QUIET
         return found
 
     async def _end_reads(self) -> list[Delivery]:
         """End the blocking reads, with what they have."""
         found: list[Delivery] = []
         for lane in self._lanes:
-            if lane.reading is not None:
+            if lane.is_reading:
                 found += await lane.end_read()
         found.sort(key=_urgency)
         return found
@@ -413,7 +412,7 @@ class RedisConsumer(Consumer):
         await self._revoked.close()
         try:
             for lane in self._lanes:
-                if lane.reading is not None:
+                if lane.is_reading:
                     await lane.end_read()
             for lane in {id(lane): lane for lane in self._lane_of.values()}.values():
                 await self._give_back(lane)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, Any
 
 from taskq.brokers.base import Delivery
@@ -35,7 +35,6 @@ class Lane:
         passing: names of queues that go with their consumer; those have one stream.
 
     Attributes:
-        reading: the blocking read that is under way.
         missing: the last fetch found that the server does not know a queue any more.
         due: when a delayed message is due, by the event loop's clock.
     """
@@ -62,7 +61,7 @@ class Lane:
         }
         self._link: LoopLink | None = None
         self._id = 0
-        self.reading: asyncio.Task[list[Delivery]] | None = None
+        self._reading: asyncio.TimerHandle | None = None
         self.missing = False
         self.due = float("inf")
 
@@ -97,15 +96,19 @@ class Lane:
 
     # The blocking read
 
-    async def begin_read(self, timeout: float) -> asyncio.Task[list[Delivery]] | None:
-        """Begin to wait for new messages; `reading` ends with what came.
+    async def begin_read(self, timeout: float, heard: Callable[[], None]) -> bool:
+        """Begin to wait for new messages; `end_read` says what came.
+
+        Args:
+            timeout: seconds to wait.
+            heard: called when the read has ended.
 
         Returns:
-            `reading`, or None if all queues are paused.
+            Whether there is a read: there is none if all queues are paused.
         """
         streams = [stream for index, stream in self._streams if index not in self._paused]
         if not streams:
-            return None
+            return False
         if self._link is None:
             self._link = await self._client.open(self._keys[0])
             self._client.keep(self._link)
@@ -114,18 +117,49 @@ class Lane:
             *("XREADGROUP", "GROUP", GROUP, self._me, "COUNT", 1),
             *("BLOCK", int(timeout * 1000), "STREAMS", *streams, *">" * len(streams)),
         )
+        link = self._link
+        link.on_heard(heard)
         try:
-            await self._link.send([words])
+            link.send([words])
         except LINK_ERRORS as exc:
             raise await self._lost(exc) from exc
-        self.reading = asyncio.create_task(self._read(timeout + _SLACK))
-        return self.reading
+        loop = asyncio.get_running_loop()
+        self._reading = loop.call_later(timeout + _SLACK, self._give_up, link)
+        return True
 
-    async def _read(self, timeout: float) -> list[Delivery]:
-        assert self._link is not None
+    def _give_up(self, link: LoopLink) -> None:
+        """The server says nothing though it should: what reads is told by the end of the link."""
+        self._giving_up = asyncio.ensure_future(link.close())
+
+    @property
+    def is_reading(self) -> bool:
+        """Is there a read whose end has not been asked for?"""
+        return self._reading is not None
+
+    @property
+    def has_read(self) -> bool:
+        """Has the read ended?"""
+        return self._reading is not None and (self._link is None or self._link.can_read)
+
+    async def end_read(self) -> list[Delivery]:
+        """End the blocking read, with what it has got."""
+        while not self.has_read:
+            # Once more if it comes before the read has begun to block.
+            try:
+                await self._client.calls(command(self._keys[0], "CLIENT", "UNBLOCK", self._id))
+            except OperationalError:
+                # What has ended that connection has ended this one too.
+                await self.close()
+            else:
+                if self._link is not None:
+                    await self._link.readable(_UNBLOCK_AGAIN)
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.cancel()
         try:
-            async with asyncio.timeout(timeout):
-                reply = await self._link.read()
+            if self._link is None:
+                raise TimeoutError("the blocking read was given up")
+            reply = await self._link.read()  # it is there: nothing is waited for
         except LINK_ERRORS as exc:
             raise await self._lost(exc) from exc
         if isinstance(reply, Exception):
@@ -135,6 +169,9 @@ class Lane:
             if code in ("NOGROUP", "UNBLOCKED"):
                 return []  # the next fetch sees what has happened
             raise explain(reply, self._client.address.shown)
+        return self._deliveries(reply)
+
+    def _deliveries(self, reply: Any) -> list[Delivery]:
         found = []
         for stream, entries in reply or ():
             queue, priority = self._places[stream]
@@ -143,23 +180,6 @@ class Lane:
                 tag = (priority, entry.decode())
                 found.append(Delivery(UNREAD, fields[1], queue, tag, 1 + before, crashes))
         return found
-
-    async def end_read(self) -> list[Delivery]:
-        """End the blocking read, with what it has got."""
-        reading = self.reading
-        assert reading is not None
-        while not reading.done():
-            # Once more if it comes before the read has begun to block.
-            try:
-                await self._client.calls(command(self._keys[0], "CLIENT", "UNBLOCK", self._id))
-            except OperationalError:
-                # What has ended that connection has ended this one too.
-                await self.close()
-                await asyncio.wait([reading])
-            else:
-                await asyncio.wait([reading], timeout=_UNBLOCK_AGAIN)
-        self.reading = None
-        return reading.result()
 
     async def _talk(self, commands: list[tuple[Any, ...]]) -> list[Any]:
         assert self._link is not None

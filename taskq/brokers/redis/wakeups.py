@@ -53,7 +53,7 @@ class WakeUps:
         self._told = True
         self.rouse()
 
-    def rouse(self, *_: object) -> None:
+    def rouse(self) -> None:
         """End the `wait` that is under way."""
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
@@ -71,7 +71,7 @@ class WakeUps:
                 link = await self._client.open(self._channels[0])
                 self._client.keep(link)
                 watch = asyncio.create_task(self._watch(link))
-                await link.send([("SUBSCRIBE", *self._channels)])
+                link.send([("SUBSCRIBE", *self._channels)])
                 for _ in self._channels:
                     await link.read()
                 # Something may have been told while nobody listened.
@@ -101,7 +101,7 @@ class WakeUps:
             while pause:
                 await asyncio.sleep(pause)
                 self._silent = True
-                await link.send([("PING",)])
+                link.send([("PING",)])
                 await asyncio.sleep(pause)
                 if self._silent:
                     await link.close()

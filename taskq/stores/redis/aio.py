@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis.exceptions as redis_errors
@@ -17,12 +17,15 @@ from taskq.stores.redis.calls import Call, Steps
 from taskq.stores.redis.client import connection_options, packed
 from taskq.stores.redis.errors import explain
 from taskq.stores.redis.topology import Answers, Exchange, Talk, Unreachable
+from taskq.stores.redis.wire import Wire
 
 if TYPE_CHECKING:
     from taskq.stores.redis.client import RedisStore
 
 T = TypeVar("T")
 
+_GOODBYE = 1.0
+"""Seconds that the end of a TLS connection may take."""
 LINK_ERRORS = (redis_errors.RedisError, OSError, EOFError, TimeoutError)
 """What a connection raises that is of no more use."""
 
@@ -35,6 +38,7 @@ class LoopLink:
         self._timeout = timeout
         self._secure = secure
         self._given_up: asyncio.Future[None] | None = None
+        self._wire: Wire | None = None
 
     @classmethod
     async def open(
@@ -67,6 +71,7 @@ class LoopLink:
         link = cls(connection, timeout, address.tls)
         try:
             await connection.connect()
+            link._wire = Wire(connection)
         except BaseException:
             await link.close()
             raise
@@ -84,7 +89,7 @@ class LoopLink:
         if self._timeout is not None:
             timer = asyncio.get_running_loop().call_later(self._timeout, self._give_up)
         try:
-            await self.send(commands)
+            self.send(commands)
             return [await self.read() for _ in commands]
         except LINK_ERRORS as exc:
             if self._given_up is not None:
@@ -97,35 +102,64 @@ class LoopLink:
     def _give_up(self) -> None:
         self._given_up = asyncio.ensure_future(self.close())
 
-    async def send(self, commands: Any) -> None:
-        """Say all of this; `read` has the replies."""
-        connection = self._connection
-        if not connection.is_connected:  # redis-py would open another one behind our back
+    def send(self, commands: Any) -> None:
+        """Say all of this; `read` has the replies.
+
+        Raises:
+            redis.exceptions.ConnectionError: the connection is of no more use.
+        """
+        if self._wire is None:
             raise redis_errors.ConnectionError("the connection is closed")
-        await connection.send_packed_command(packed(commands), False)
+        self._wire.write(packed(commands))
 
     async def read(self) -> Any:
-        """One reply, or the error that it is."""
-        try:
-            return await self._connection.read_response()
-        except redis_errors.ResponseError as exc:
-            return exc
+        """One reply, or the error that it is; something that was told is a `PushNotification`.
+
+        Raises:
+            redis.exceptions.RedisError: the connection is of no more use.
+        """
+        if self._wire is None:
+            raise redis_errors.ConnectionError("the connection is closed")
+        return await self._wire.read()
 
     async def read_any(self) -> Any:
-        """One reply, or something that was told, which is a `PushNotification`."""
-        return await self._connection.read_response(push_request=True)
+        """`read`, but errors that the server answers are raised."""
+        reply = await self.read()
+        if isinstance(reply, redis_errors.RedisError):
+            raise reply
+        return reply
+
+    async def readable(self, timeout: float) -> None:
+        """Wait until there is something to read, for `timeout` seconds at most."""
+        if self._wire is not None:
+            await self._wire.wait(timeout)
+
+    def on_heard(self, heard: Callable[[], None]) -> None:
+        """Have this called when there is something to read, rather than wait for it."""
+        if self._wire is not None:
+            self._wire.heard = heard
+
+    @property
+    def can_read(self) -> bool:
+        """Does `read` return, or raise, at once?"""
+        return self._wire is None or self._wire.can_read
 
     @property
     def alive(self) -> bool:
         """Has the server not hung up, as far as that can be seen from here?"""
-        reader = getattr(self._connection, "_reader", None)
-        return reader is not None and not reader.at_eof()
+        return self._wire is not None and self._wire.is_open
 
     async def close(self) -> None:
         """Hang up."""
+        wire, self._wire = self._wire, None
         try:
-            # TLS says goodbye, which takes a moment; a loop that ends before would complain.
-            await self._connection.disconnect(nowait=not self._secure)
+            await self._connection.disconnect(nowait=True)
+            if wire is not None:
+                wire.hang_up(politely=self._secure)
+                if self._secure:
+                    # TLS says goodbye, which takes a moment; a loop that ends before would
+                    # complain.
+                    await asyncio.wait([wire.closed], timeout=_GOODBYE)
         except LINK_ERRORS:
             pass
 

@@ -67,7 +67,7 @@ class Link:
 
     def send(self, commands: Any) -> None:
         """Say all of this; `read` has the replies."""
-        self._connection.send_packed_command(packed(commands), False)
+        self._connection.send_packed_command([packed(commands)], False)
 
     def read(self) -> Any:
         """One reply, or the error that it is."""
@@ -100,12 +100,13 @@ class Link:
         self._connection.disconnect()
 
 
-def packed(commands: Sequence[tuple[Word, ...]]) -> list[bytes]:
+def packed(commands: Sequence[tuple[Word, ...]]) -> bytes:
     """Commands as they go over the wire; redis-py's own way looks at every word in Python."""
     pack: Any = pack_command  # hiredis says that it takes one word, and takes all of them
     if len(commands) == 1:
-        return [pack(commands[0])]
-    return [b"".join(map(pack, commands))]
+        packet: bytes = pack(commands[0])
+        return packet
+    return b"".join(map(pack, commands))
 
 
 def connection_options(address: Address, node: Node | None, to_sentinel: bool) -> dict[str, Any]:
