@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import redis.exceptions as redis_errors
-from hiredis import pack_command
+from hiredis import Reader, pack_command
 from redis.backoff import NoBackoff
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.retry import Retry
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_NOTHING = object()
+_BUFFER = 65536
 _FRESH = 0.5
 """Seconds of rest after which a connection is looked at before it is used again."""
 
@@ -51,9 +54,20 @@ class Link:
         options = connection_options(address, node, to_sentinel)
         options["protocol"] = protocol
         options["retry"] = Retry(NoBackoff(), 0)
+        self._secure = address.tls
         kind: Any = UnixDomainSocketConnection if node is None else Connection
+        # redis-py connects and says who we are; its ways of sending and reading take longer than
+        # Redis does.
         self._connection: Any = (SSLConnection if address.tls else kind)(**options)
         self._connection.connect()
+        self._socket: Any = self._connection._sock
+        self._parser: Any = Reader(
+            protocolError=redis_errors.InvalidResponse,
+            replyError=self._connection._parser.parse_error,
+            notEnoughData=_NOTHING,
+        )
+        self._buffer = bytearray(_BUFFER)
+        self._poll: Any = None
         self._used = time.monotonic()
 
     def talk(self, commands: Any) -> Answers:
@@ -61,38 +75,63 @@ class Link:
 
         Raises:
             redis.exceptions.RedisError: the connection is of no more use.
+            OSError: likewise.
         """
         self.send(commands)
-        return [self.read() for _ in commands]
+        replies = [self.read() for _ in commands]
+        self._used = time.monotonic()
+        return replies
 
     def send(self, commands: Any) -> None:
         """Say all of this; `read` has the replies."""
-        self._connection.send_packed_command([packed(commands)], False)
+        try:
+            self._socket.sendall(packed(commands))
+        except BaseException:
+            self.close()  # half of it may have gone
+            raise
 
     def read(self) -> Any:
-        """One reply, or the error that it is."""
-        try:
-            return self._connection.read_response()
-        except redis_errors.ResponseError as exc:
-            return exc
-        finally:
-            self._used = time.monotonic()
+        """One reply, or the error that it is; something that was told is a `PushNotification`."""
+        parser = self._parser
+        reply = parser.gets()
+        while reply is _NOTHING:
+            try:
+                size = self._socket.recv_into(self._buffer)
+                parser.feed(self._buffer, 0, size)
+            except BaseException:
+                self.close()  # what was on its way would be taken for the next reply
+                raise
+            if not size:
+                self.close()
+                raise redis_errors.ConnectionError("the server has hung up")
+            reply = parser.gets()
+        return reply
 
     def read_any(self) -> Any:
-        """One reply, or something that was told, which is a `PushNotification`."""
-        return self._connection.read_response(push_request=True)
+        """`read`, but errors that the server answers are raised."""
+        reply = self.read()
+        if isinstance(reply, redis_errors.RedisError):
+            raise reply
+        return reply
 
     def readable(self, timeout: float) -> bool:
         """Wait until there is something to read, for `timeout` seconds at most."""
-        return bool(self._connection.can_read(timeout))
+        if self._parser.has_data() or (self._secure and self._socket.pending()):
+            return True
+        if not hasattr(select, "poll"):  # eventlet takes it away
+            return bool(select.select([self._socket], (), (), timeout)[0])
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self._socket, select.POLLIN)
+        return bool(self._poll.poll(timeout * 1000))
 
     def alive(self) -> bool:
         """Is it fit to be used again, as far as that can be seen from here?"""
         if time.monotonic() - self._used < _FRESH:
             return True
         try:
-            return not self._connection.can_read()
-        except (redis_errors.RedisError, OSError):
+            return not self.readable(0)  # a connection that has ended can be read, too
+        except (OSError, ValueError):
             return False
 
     def close(self) -> None:
