@@ -1,6 +1,7 @@
 """When something runs again and again: rules, and the entries that name a task for one."""
 
 from taskq.schedules.base import BaseSchedule, schedstate
+from taskq.schedules.bounded import bounded
 from taskq.schedules.clocked import clocked
 from taskq.schedules.crontab import crontab
 from taskq.schedules.entry import ScheduleEntry, read_entries
@@ -11,6 +12,7 @@ from taskq.schedules.solar import solar
 __all__ = [
     "BaseSchedule",
     "ScheduleEntry",
+    "bounded",
     "clocked",
     "crontab",
     "read_entries",

@@ -7,13 +7,14 @@ from datetime import timedelta
 from typing import Any
 
 from taskq.schedules.base import BaseSchedule
+from taskq.schedules.bounded import bounded
 from taskq.schedules.clocked import clocked
 from taskq.schedules.crontab import crontab
 from taskq.schedules.interval import schedule
 from taskq.schedules.solar import solar
 
 KINDS: Mapping[str, type[BaseSchedule]] = {
-    kind.kind: kind for kind in (crontab, schedule, clocked, solar)
+    kind.kind: kind for kind in (crontab, schedule, clocked, solar, bounded)
 }
 ENTRY_POINTS = "taskq.schedules"
 """Third parties add a kind under this group: kind = "module:ScheduleClass"."""
@@ -24,7 +25,7 @@ def read_schedule(value: Any, *, relative: bool = False) -> BaseSchedule:
 
     Args:
         value: a schedule; seconds or a timedelta; text as in a crontab; or a mapping from the
-            kind (crontab, every, once, solar) to what `BaseSchedule.to_plain` gives.
+            kind (crontab, every, once, solar, bounded) to what `BaseSchedule.to_plain` gives.
         relative: of an interval, see `schedule`.
 
     Raises:
@@ -39,6 +40,8 @@ def read_schedule(value: Any, *, relative: bool = False) -> BaseSchedule:
         return crontab.from_string(value)
     if isinstance(value, Mapping) and len(value) == 1:
         ((kind, plain),) = value.items()
+        if kind == bounded.kind and isinstance(plain, Mapping) and "rule" in plain:
+            plain = {**plain, "rule": read_schedule(plain["rule"])}
         return _kind(kind).from_plain(plain)
     hint = ""
     if type(value).__module__.partition(".")[0] in ("celery", "django_celery_beat"):

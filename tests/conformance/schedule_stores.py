@@ -9,8 +9,11 @@ import pytest
 
 from taskq import TaskQ
 from taskq.beat.stores import ScheduleStore, open_store
+from tests.conformance.django_places import DATABASE, database_alias
 from tests.conformance.places import (
     cluster_url,
+    django_postgresql_url,
+    django_sqlite_url,
     oldest_redis_url,
     one_slot_url,
     redis_url,
@@ -53,6 +56,8 @@ STORES = [
     StoreKind("redis-alone", redis_url, broker="memory://", sends=False),
     StoreKind("redis-6.2", oldest_redis_url, slow=True),
     StoreKind("valkey", valkey_url, slow=True),
+    StoreKind("django-sqlite", django_sqlite_url, broker="memory://", sends=False),
+    StoreKind("django-postgresql", django_postgresql_url, broker="memory://", sends=False),
     StoreKind("redis-sentinel", sentinel_url, slow=True),
     StoreKind("redis-cluster", cluster_url, sends=False, slow=True),
     StoreKind("redis-one-slot", one_slot_url, slow=True),
@@ -82,10 +87,26 @@ class Place:
         """The same store as another beat sees it, or a beat of another app."""
         named, self.app.main = self.app.main, main
         try:
-            self._opened.append(open_store(self.app, self._url))
+            self._opened.append(self._open())
         finally:
             self.app.main = named
         return self._opened[-1]
+
+    def _open(self) -> ScheduleStore:
+        if not self._url.startswith(DATABASE):
+            return open_store(self.app, self._url)
+        alias = database_alias(self._url)
+        from django.db import router
+
+        class Router:
+            def db_for_write(self, model: object, **hints: object) -> str:
+                return alias
+
+        named, router.routers = router.routers, [Router()]
+        try:
+            return open_store(self.app, "django")
+        finally:
+            router.routers = named
 
     def queued(self, queue: str = "default") -> list[str]:
         """The ids of what waits in a queue of the broker."""

@@ -13,6 +13,7 @@ from taskq.exceptions import ImproperlyConfigured
 from taskq.schedules import (
     BaseSchedule,
     ScheduleEntry,
+    bounded,
     clocked,
     crontab,
     read_entries,
@@ -282,3 +283,63 @@ def test_names_have_an_end() -> None:
         read_entries({"": {"task": "t", "schedule": 1}})
     with pytest.raises(ImproperlyConfigured, match="must be a mapping from names"):
         read_entries([])  # type: ignore[arg-type]
+
+
+# Bounds
+
+
+def test_a_rule_holds_from_its_start_to_its_end() -> None:
+    start, end = NOW + timedelta(hours=1), NOW + timedelta(hours=2)
+    rule = bounded(schedule(1800), start, end)
+    assert rule.first(NOW) == start
+    assert rule.next(NOW) == start
+    assert rule.next(start) == start + timedelta(seconds=1800)
+    assert rule.next(start + timedelta(seconds=1800)) == end
+    assert rule.next(end) is None
+    assert bounded(schedule(1800), start).first(end) == end + timedelta(seconds=1800)
+
+
+def test_a_crontab_begins_at_its_first_moment_after_the_start() -> None:
+    start = datetime(2026, 5, 6, 7, 30, tzinfo=UTC)
+    rule = bounded(crontab("30", "7"), start)
+    assert rule.first(NOW) == start
+    rule = bounded(crontab("30", "7", tz=PARIS), start)
+    assert rule.first(NOW) == datetime(2026, 5, 7, 7, 30, tzinfo=PARIS)
+    # Without a zone it reads the clock of whoever asks.
+    rule = bounded(crontab("30", "7"), start)
+    assert rule.first(NOW.astimezone(PARIS)) == datetime(2026, 5, 7, 7, 30, tzinfo=PARIS)
+
+
+def test_once_is_the_first_moment_alone() -> None:
+    rule = bounded(crontab("0", "12"), once=True)
+    noon = datetime(2026, 5, 5, 12, tzinfo=UTC)
+    assert rule.first(NOW) == noon
+    assert rule.next(noon) is None
+
+
+def test_bounds_are_kept() -> None:
+    rule = bounded(crontab("0", "12", tz=PARIS), NOW, NOW + timedelta(days=1), once=True)
+    plain = plain_schedule(rule)
+    assert read_schedule(plain) == rule
+    assert read_schedule({"bounded": {"rule": {"every": 5}}}) == bounded(schedule(5))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"start": datetime(2026, 5, 5)}, "needs a time zone"),  # noqa: DTZ001 - what is refused
+        ({"start": "2026-05-05"}, "must be a datetime"),
+        ({"start": NOW, "end": NOW - timedelta(days=1)}, "comes before start"),
+        ({"rule": bounded(schedule(5))}, "without bounds"),
+        ({"rule": 5}, "without bounds"),
+    ],
+)
+def test_bounds_that_make_no_sense(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=message):
+        bounded(**{"rule": schedule(5), **wrong})
+
+
+@pytest.mark.parametrize("plain", [5, {}, {"rule": {"every": 5}, "begin": 1}])
+def test_bounds_that_cannot_be_read(plain: Any) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        read_schedule({"bounded": plain})

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "taskq.schedule_stores"
 """Third parties add a store under this group: name = "module:function(app)"."""
-_CELERYS = ("celery.beat:PersistentScheduler", "celery.beat.PersistentScheduler")
+_CELERYS = {
+    "celery.beat:PersistentScheduler": "sqlite",
+    "celery.beat.PersistentScheduler": "sqlite",
+    "django_celery_beat.schedulers:DatabaseScheduler": "django",
+    "django_celery_beat.schedulers.DatabaseScheduler": "django",
+}
+"""What Celery's users have in their settings, and what is the same here."""
 
 
 def open_store(app: TaskQ, scheduler: str | None = None, path: str | None = None) -> ScheduleStore:
@@ -27,16 +33,15 @@ def open_store(app: TaskQ, scheduler: str | None = None, path: str | None = None
 
     Args:
         app: the app.
-        scheduler: ``sqlite``, ``redis``, ``memory``, a URL, or the name of an entry point; the
-            setting ``beat_scheduler`` by default.
+        scheduler: ``sqlite``, ``redis``, ``memory``, ``django``, a URL, or the name of an entry
+            point; the setting ``beat_scheduler`` by default.
         path: a file; the setting ``beat_schedule_filename`` by default.
 
     Raises:
         ImproperlyConfigured: there is no such store.
     """
     scheduler = scheduler or ("sqlite" if path else app.conf.beat_scheduler)
-    if scheduler in _CELERYS:
-        scheduler = "sqlite"
+    scheduler = _CELERYS.get(scheduler, scheduler) if scheduler else None
     if scheduler is None:
         url = app.conf.broker_url
         scheme = url.partition("://")[0].lower()
@@ -112,5 +117,5 @@ def _third_party(app: TaskQ, name: str) -> ScheduleStore:
         return store
     raise ImproperlyConfigured(
         f"beat_scheduler={hide_password(name)!r} is not known: there are sqlite, redis, memory, "
-        f"URLs of these, and others by installed packages (entry point {ENTRY_POINTS})"
+        f"django, URLs of these, and others by installed packages (entry point {ENTRY_POINTS})"
     )

@@ -79,6 +79,9 @@ def load(app: TaskQ) -> None:
         if Layer.LOADED not in app.conf.layers(name):
             app.conf.load({name: value}, f"Django's {full}")
     app.conf.add_defaults({"timezone": settings.TIME_ZONE}, "Django's TIME_ZONE")
+    if (app.conf.result_backend or "").partition("://")[0] == "django-db":
+        # The admin shows whose results they are, and sends a call again.
+        app.conf.add_defaults({"result_extended": True}, "the result store django-db")
     if folder := getattr(settings, "BASE_DIR", None):
         # The same file for every process of the project, wherever it is started.
         place = {"broker_url": f"sqlite:///{folder}/taskq.db"}

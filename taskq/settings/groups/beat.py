@@ -45,8 +45,8 @@ class BeatSettings:
     )
     beat_scheduler: str | None = setting(
         None,
-        "The schedule store: sqlite, redis, memory, a URL, or one of an installed package. None is "
-        "the broker itself where it can be one (SQLite, Redis), otherwise a file.",
+        "The schedule store: sqlite, redis, memory, django, a URL, or one of an installed package. "
+        "None is the broker itself where it can be one (SQLite, Redis), otherwise a file.",
     )
     beat_sync_every: int = setting(
         0, "Accepted for Celery's sake: each tick is kept when it is sent.", minimum=0

@@ -1,5 +1,13 @@
 """The tables of taskq in the project's database."""
 
 from taskq.contrib.django.models.results import ChordPart, GroupResult, TaskResult
+from taskq.contrib.django.models.schedules import PeriodicTask, ScheduleMark, ScheduleMessage
 
-__all__ = ["ChordPart", "GroupResult", "TaskResult"]
+__all__ = [
+    "ChordPart",
+    "GroupResult",
+    "PeriodicTask",
+    "ScheduleMark",
+    "ScheduleMessage",
+    "TaskResult",
+]

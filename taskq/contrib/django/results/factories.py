@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from taskq.backends.base import Backend
+from taskq.contrib.django.requirements import require_django
 from taskq.exceptions import ImproperlyConfigured
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def database_backend(url: str, conf: Settings) -> Backend:
 def cache_backend(url: str, conf: Settings) -> Backend:
     """The store of ``django-cache`` and ``django-cache://alias``.
 
+    Without an alias the setting ``cache_backend`` may name it, as for Celery's users.
+
     Raises:
         ImproperlyConfigured: Django is not set up, or has no cache of that name that keeps things.
     """
@@ -46,7 +49,7 @@ def cache_backend(url: str, conf: Settings) -> Backend:
     from taskq.backends.keyvalue import key_prefix
     from taskq.contrib.django.results.cache import DjangoCacheBackend
 
-    alias = _alias(url) or "default"
+    alias = _alias(url) or conf.cache_backend or "default"
     if alias not in caches.settings:
         raise ImproperlyConfigured(
             f"result_backend={url!r}: CACHES has no {alias!r}, there are "
@@ -60,34 +63,3 @@ def cache_backend(url: str, conf: Settings) -> Backend:
 
 def _alias(url: str) -> str:
     return url.partition("://")[2].rstrip("/")
-
-
-def require_django(setting: str, value: str) -> None:
-    """See that Django's apps are there.
-
-    Args:
-        setting: that names a store of Django's.
-        value: its value.
-
-    Raises:
-        ImproperlyConfigured: they are not.
-    """
-    wanted = f"{setting}={value!r}"
-    try:
-        from django.apps import apps
-        from django.conf import settings
-    except ModuleNotFoundError as exc:
-        raise ImproperlyConfigured(f"{wanted} needs Django: pip install 'taskq[django]'") from exc
-    if not settings.configured and not apps.ready:
-        raise ImproperlyConfigured(
-            f"{wanted} needs Django's settings: set DJANGO_SETTINGS_MODULE, and call "
-            "django.setup() before the app is used"
-        )
-    if not apps.ready:
-        raise ImproperlyConfigured(
-            f"{wanted} is used before Django is set up: call django.setup() first"
-        )
-    if not apps.is_installed("taskq.contrib.django"):
-        raise ImproperlyConfigured(
-            f"{wanted}: add 'taskq.contrib.django' to INSTALLED_APPS, and run manage.py migrate"
-        )
