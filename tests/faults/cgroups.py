@@ -1,4 +1,4 @@
-"""A memory limit that the kernel enforces by killing (cgroups(7)), version 1 or 2."""
+"""Limits that the kernel enforces (cgroups(7)), version 1 or 2: of memory, and of processors."""
 
 from __future__ import annotations
 
@@ -33,6 +33,34 @@ def memory_limit(size: int, *pids: int) -> Iterator[bool]:
                 _remove(group)
             return
     yield False
+
+
+@contextmanager
+def processor_limit(count: int) -> Iterator[Path | None]:
+    """A group whose processes may use so many processors.
+
+    Yields:
+        The file into which a process writes its pid to be in it; None without the right to
+        make one.
+    """
+    name = f"taskq-test-cpu-{os.getpid()}"
+    for group, limit, value in (
+        (_ROOT / "cpu" / name, "cpu.cfs_quota_us", str(count * 100_000)),
+        (_ROOT / name, "cpu.max", f"{count * 100_000} 100000"),
+    ):
+        if not (group.parent / "cgroup.procs").exists():
+            continue
+        try:
+            group.mkdir()
+            (group / limit).write_text(value)
+        except OSError:
+            continue
+        try:
+            yield group / "cgroup.procs"
+        finally:
+            _remove(group)
+        return
+    yield None
 
 
 def _make(group: Path, limit: str, size: int, pids: tuple[int, ...]) -> bool:

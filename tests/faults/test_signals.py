@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
+import time
 
+import pytest
+
+from taskq.worker.autoscale import PATIENCE
+from tests.faults.cgroups import processor_limit
 from tests.faults.conftest import MakeStage
 from tests.faults.stage import Stage
 
@@ -83,3 +90,35 @@ def test_it_scales_itself(stage: Stage) -> None:
         stage.gates.open(str(n))
     stage.assert_all_done(held)
     assert worker.terminate() == 0
+
+
+@pytest.mark.slow
+def test_it_shrinks_again_and_not_at_once(stage: Stage) -> None:
+    worker = stage.worker("--autoscale", "4,2", concurrency=2)
+    held = stage.send_all("hold", map(str, range(4)))
+    worker.wait(lambda: len(worker.children()) == 4, "more children")
+    for n in range(4):
+        stage.gates.open(str(n))
+    stage.assert_all_done(held)
+    ended = time.monotonic()
+    worker.wait(lambda: len(worker.children()) == 2, "fewer children", 60)
+    assert time.monotonic() - ended > PATIENCE - 10
+    assert worker.terminate() == 0
+
+
+def test_a_container_tells_how_many_processors_there_are(stage: Stage) -> None:
+    """One, where the group may use one, however many the machine has."""
+    with processor_limit(1) as group:
+        if group is None:
+            pytest.skip("needs the right to make a cgroup for processors")
+        inside = subprocess.run(
+            [
+                *("sh", "-c", f'echo $$ > {group}; exec "$@"', "sh", sys.executable, "-c"),
+                "from taskq.worker.processors import processors; print(processors())",
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+    assert inside.stdout == "1\n"

@@ -105,6 +105,14 @@ class SoloPool(Pool):
             self._events.finished(job, ended)
         self._events.has_room()
 
+    def terminate(self, job: Job) -> bool:
+        if job.ticket in self._running:
+            logger.warning(
+                "Task %s goes on: the solo pool cannot end a task that runs; use -P prefork for it",
+                job.label,
+            )
+        return False
+
     def running(self) -> list[Running]:
         return list(self._running.values())
 
