@@ -41,6 +41,8 @@ class TaskMessage(msgspec.Struct, array_like=True, gc=False):
         due: Unix time in seconds before which it must not run, or None.
         once: a key under which the broker accepts the message a single time; follow-up
             messages carry one, so that a step sent twice runs once.
+        delivery_mode: 1 in the broker's memory, 2 on disk; None leaves it to the broker's
+            settings.
     """
 
     headers: dict[str, Any]
@@ -53,6 +55,7 @@ class TaskMessage(msgspec.Struct, array_like=True, gc=False):
     reply_to: str | None = None
     due: float | None = None
     once: str | None = None
+    delivery_mode: int | None = None
 
     @property
     def id(self) -> str:

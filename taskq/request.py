@@ -228,6 +228,7 @@ class Request:
             "correlation_id": self.id,
             "reply_to": self.message.reply_to,
             "priority": self.message.priority,
+            "delivery_mode": self.message.delivery_mode,
             "content_type": self.message.content_type,
             "content_encoding": self.message.content_encoding,
         }

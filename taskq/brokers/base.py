@@ -148,6 +148,15 @@ class Consumer(ABC):
     """One worker's view of its queues.  Use it as an async context manager."""
 
     _said_nothing = False
+    is_fair = False
+    """Must nothing be taken from the broker beyond what `receive` asks for?"""
+
+    async def begin(self) -> None:
+        """Be there for what is sent from now on; `receive` does it too.
+
+        Raises:
+            OperationalError: the broker cannot be reached; call `receive` later.
+        """
 
     @abstractmethod
     async def receive(self, limit: int) -> list[Delivery]:

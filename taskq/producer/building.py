@@ -20,7 +20,7 @@ from taskq.serialization import compress
 if TYPE_CHECKING:
     from taskq.backends.base import Backend
     from taskq.request import Request
-    from taskq.routing import Router
+    from taskq.routing import Queue, Router
     from taskq.serialization import SerializerRegistry
     from taskq.serialization.registry import Encoded
     from taskq.settings import Settings
@@ -142,6 +142,7 @@ class MessageBuilder:
             self._reply_to(options, headers["ignore_result"]),
             due,
             _text("once", options.get("once")),
+            _delivery_mode(options, task, destination.queue),
         )
 
     def _encode(
@@ -320,6 +321,28 @@ def _checked_priority(priority: int | None, name: str) -> int:
             f"and {MAX_PRIORITY} is served first"
         )
     return priority
+
+
+def _delivery_mode(
+    options: CallOptions, task: Task[..., Any] | None, queue: Queue | None
+) -> int | None:
+    """What the call says, or the task, or the exchange; None leaves it to the broker."""
+    mode = options.get("delivery_mode")
+    if mode is None and task is not None:
+        mode = task.delivery_mode
+    if mode is None and queue is not None:
+        mode = queue.exchange.delivery_mode
+    if mode is None:
+        return None
+    known = _MODES.get(mode)
+    if known is None:
+        raise ImproperlyConfigured(
+            f"delivery_mode={mode!r}: it must be 1 ('transient') or 2 ('persistent')"
+        )
+    return known
+
+
+_MODES: dict[int | str, int] = {1: 1, 2: 2, "transient": 1, "persistent": 2}
 
 
 def _short_repr(value: Sequence[Any] | Mapping[str, Any]) -> str:

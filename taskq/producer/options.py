@@ -16,6 +16,8 @@ class SendOptions(TypedDict, total=False):
         task_id: the id to use; a new UUID by default.
         expires: seconds, or a moment, after which it is dropped if it has not started.
         priority: 0 to 9, 9 first.
+        delivery_mode: 1 (or ``transient``) keeps it in RabbitMQ's memory, 2 (``persistent``) on
+            disk; other brokers do not know the difference.
         queue: the queue, by name.
         exchange: the exchange, by name; with `routing_key` in place of a queue.
         routing_key: what the exchange's bindings are matched against.
@@ -48,6 +50,7 @@ class SendOptions(TypedDict, total=False):
     task_id: str | None
     expires: float | datetime | str | timedelta | None
     priority: int | None
+    delivery_mode: int | str | None
     queue: Any
     exchange: Any
     routing_key: str | None

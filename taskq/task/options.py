@@ -35,6 +35,7 @@ class TaskOptions(TypedDict, total=False):
     throws: tuple[type[BaseException], ...]
     expires: float
     priority: int
+    delivery_mode: int | str
     queue: str
     exchange: str
     routing_key: str
@@ -80,6 +81,7 @@ class TaskAttributes:
         throws: exceptions that are no surprise, logged without a traceback.
         expires: seconds after which it is dropped if it has not started.
         priority: 0 to 9, 9 first.
+        delivery_mode: 1 keeps its messages in RabbitMQ's memory, 2 on disk.
         queue: the queue, by name.
         exchange: the exchange, by name.
         routing_key: what the exchange's bindings are matched against.
@@ -118,6 +120,7 @@ class TaskAttributes:
     throws: tuple[type[BaseException], ...] = ()
     expires: float | None = None
     priority: int | None = None
+    delivery_mode: int | str | None = None
     queue: str | None = None
     exchange: str | None = None
     routing_key: str | None = None

@@ -208,6 +208,7 @@ class RunningTask(TaskAttributes):
             "shadow": found.shadow,
             "reply_to": found.reply_to,
             "priority": found.message.priority if found.message is not None else None,
+            "delivery_mode": found.message.delivery_mode if found.message is not None else None,
             "queue": queue or found.queue or None,
             "replaced_task_nesting": found.replaced_task_nesting,
             **({"stamped_headers": found.stamped_headers} if found.stamped_headers else {}),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from taskq.exceptions import OperationalError
 
 if TYPE_CHECKING:
-    from taskq.brokers.base import Broker
+    from taskq.brokers.base import Broker, Consumer
     from taskq.routing import Queue
     from taskq.settings import Settings
 
@@ -43,3 +43,16 @@ async def declare(broker: Broker, queues: Sequence[Queue], conf: Settings) -> No
             if not count:
                 logger.error("cannot begin, and tries again until it can: %s", exc)
         await asyncio.sleep(_PAUSE)
+
+
+async def begin(consumer: Consumer, conf: Settings) -> None:
+    """Have the queues of this worker alone, before it says that it is ready.
+
+    What is sent to them earlier is nobody's.  If the broker has gone away meanwhile, whoever
+    fetches tells so, and tries again.
+    """
+    try:
+        async with asyncio.timeout(conf.broker_connection_timeout):
+            await consumer.begin()
+    except (OperationalError, TimeoutError):
+        pass

@@ -30,7 +30,7 @@ from taskq.worker.events import WorkerEvents
 from taskq.worker.fates import Fates
 from taskq.worker.halting import STOPPING, Halt, SignalHandlers, remapped
 from taskq.worker.loops import loop_factory
-from taskq.worker.patience import connection_attempts, declare
+from taskq.worker.patience import begin, connection_attempts, declare
 from taskq.worker.pauses import Pauses
 from taskq.worker.pool.base import Pool
 from taskq.worker.pool.nursery import Nursery
@@ -80,7 +80,8 @@ class Worker:
         soft_time_limit: soft limit in seconds, likewise.
         max_tasks_per_child: tasks after which a child is replaced.
         max_memory_per_child: resident memory in KiB after which it is.
-        prefetch_multiplier: messages held for each task at a time, at least.
+        prefetch_multiplier: messages held for each task at a time, at least; 1 is no more than
+            that.
         app_spec: the app as ``-A`` names it, for children that must start afresh.
         overrides: settings that the command line changed, for the same.
         logfile: the file to which the log goes, for the same.
@@ -250,6 +251,7 @@ class Worker:
         broker, backend = app.broker, app.backend
         fates = Fates(app)
         window = Window(self._multiplier, pool.size)
+        consumer.is_fair = window.is_fair
         admission = Admission(app, fates, *self._limits)
         dispatcher = Dispatcher(consumer, admission, fates, pool, window)
         dispatcher.runs = Runs(backend, self.hostname, app.conf.broker_lease)
@@ -317,6 +319,7 @@ class Worker:
             events.enable()
         if control := tasks.get("control"):
             await node.until_it_listens(control)
+        await begin(consumer, self.app.conf)
         self._ready.set()
         if self._health is not None:
             self._health.works(dispatcher)

@@ -15,7 +15,8 @@ class Window:
 
     A worker of long tasks holds a few of them (``worker_prefetch_multiplier`` for each
     task that it runs at a time) and leaves the rest to others; one of short tasks holds
-    enough that its children never wait for the broker.
+    enough that its children never wait for the broker.  With a multiplier of 1 nothing is
+    held that does not run, so that no task waits behind another while a worker is idle.
 
     Args:
         multiplier: messages held for each task at a time, however slow they are; 0 holds as
@@ -46,5 +47,13 @@ class Window:
             self._done, self._since = 0, now
             self._adjust()
 
+    @property
+    def is_fair(self) -> bool:
+        """Is nothing to be held that does not run?"""
+        return self._multiplier == 1
+
     def _adjust(self) -> None:
+        if self.is_fair:
+            self.size = self._minimum
+            return
         self.size = max(self._minimum, min(MAXIMUM, int(self._rate * HORIZON)))

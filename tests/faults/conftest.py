@@ -8,12 +8,16 @@ from pathlib import Path
 import pytest
 
 from tests.faults.stage import Stage
-from tests.servers import RedisServer, redis_server
+from tests.servers import RedisServer, VirtualHost, redis_server
 
 MakeStage = Callable[..., Stage]
 
+_RABBITMQ = pytest.param("rabbitmq", marks=[pytest.mark.rabbitmq, pytest.mark.slow])
+
 everywhere = pytest.mark.parametrize("place", ["sqlite", "redis"], indirect=True)
 """Run a test once for each kind of broker; without it a stage is in an SQLite file."""
+and_rabbitmq = pytest.mark.parametrize("place", ["sqlite", "redis", _RABBITMQ], indirect=True)
+"""The same on RabbitMQ, with results on Redis, as well."""
 
 
 @pytest.fixture
@@ -27,6 +31,9 @@ def broker_url(place: str, request: pytest.FixtureRequest) -> str:
     """An empty broker of that kind, which no other test uses at the same time."""
     if place == "sqlite":
         return "sqlite:///{folder}/taskq.db"
+    if place == "rabbitmq":
+        host: VirtualHost = request.getfixturevalue("rabbitmq")
+        return host.url
     redis: RedisServer = request.getfixturevalue("redis")
     return redis.url
 
@@ -42,14 +49,19 @@ def results_url(place: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def make_stage(tmp_path: Path, broker_url: str) -> Iterator[MakeStage]:
+def make_stage(
+    tmp_path: Path, broker_url: str, place: str, request: pytest.FixtureRequest
+) -> Iterator[MakeStage]:
     """Makes a stage with settings of one's own; all that it starts is ended."""
     stages: list[Stage] = []
+    own: dict[str, object] = {"broker_url": broker_url}
+    if place == "rabbitmq":  # which keeps no results
+        own["result_backend"] = request.getfixturevalue("redis").url
 
     def make(**settings: object) -> Stage:
         folder = tmp_path / f"stage{len(stages) + 1}"
         folder.mkdir()
-        stages.append(Stage(folder, **{"broker_url": broker_url, **settings}))
+        stages.append(Stage(folder, **{**own, **settings}))
         return stages[-1]
 
     yield make

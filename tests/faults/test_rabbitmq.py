@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from taskq.exceptions import OperationalError, QueueNotFound
-from taskq.routing import Queue
+from taskq.exceptions import ImproperlyConfigured, OperationalError, QueueNotFound
+from taskq.routing import Exchange, Queue
 from tests.faults.conftest import MakeStage
 from tests.faults.locks import locked
 from tests.faults.proxy import Proxy, proxy
@@ -167,6 +167,87 @@ def test_a_warm_stop_gives_back_at_once(stage: Stage) -> None:
     stage.assert_all_done(results)
     assert stage.journal.count("start") == stage.journal.count("end") == 4
     assert second.terminate() == 0
+
+
+@pytest.mark.parametrize("driver", ["amqp", "pika"])
+def test_nothing_waits_behind_a_long_task(
+    make_stage: MakeStage, rabbitmq: VirtualHost, redis: RedisServer, driver: str
+) -> None:
+    """With a multiplier of 1 RabbitMQ itself deals out no more than what runs."""
+    stage = make_stage(
+        broker_url=rabbitmq.url.replace("amqp:", f"{driver}:"),
+        result_backend=redis.url,
+        worker_prefetch_multiplier=1,
+    )
+    workers = [stage.worker("-Q", "default,other", concurrency=2) for _ in range(2)]
+    # As fast as they are, they do not make a worker greedy.
+    stage.assert_all_done(stage.send_notes(range(200)))
+    held = [stage.send("hold", key, "open") for key in range(3)]
+    stage.wait(lambda: stage.journal.count("start") == 3, "three of four to be busy")
+    results = [stage.send("note", f"n{n}", queue=("default", "other")[n % 2]) for n in range(40)]
+    stage.wait(lambda: len(stage.outcomes(results)) == 40, "all else to run")
+    stage.gates.open("open")
+    stage.assert_all_done(held)
+    assert [worker.terminate() for worker in workers] == [0, 0]
+
+
+def test_a_message_that_need_not_be_kept(make_stage: MakeStage, rabbitmq: VirtualHost) -> None:
+    stage = make_stage(result_backend="disabled://", task_default_delivery_mode=2)
+    stage.app.router.queues["light"] = Queue(
+        "light", Exchange("light", delivery_mode=1), routing_key="light"
+    )
+    stage.send("note", "kept")
+    stage.send("note", "quick", delivery_mode="transient")
+    stage.send("note", "light", queue="light")
+    with pytest.raises(ImproperlyConfigured, match="delivery_mode=3"):
+        stage.send("note", "wrong", delivery_mode=3)
+    modes = [
+        (message["properties"]["delivery_mode"])
+        for queue in ("default", "light")
+        for message in rabbitmq.server.api(
+            "POST",
+            f"/queues/{rabbitmq.name}/{queue}/get",
+            {"count": 9, "ackmode": "ack_requeue_true", "encoding": "auto"},
+        )
+    ]
+    assert modes == [2, 1, 1]
+
+
+def test_a_worker_that_is_ready_has_its_own_queue(
+    make_stage: MakeStage, redis: RedisServer
+) -> None:
+    own = {"news": {"exchange": "news", "exchange_type": "fanout", "exclusive": True}}
+    stage = make_stage(result_backend=redis.url, task_queues=own)
+    for _ in range(3):
+        worker = stage.worker("-Q", "news", concurrency=1)
+        result = stage.send("note", "news", exchange="news", routing_key="any")
+        assert result.get(timeout=20) == "news"
+        assert worker.terminate() == 0
+
+
+def test_how_long_a_worker_waits_for_its_broker(make_stage: MakeStage, redis: RedisServer) -> None:
+    with rabbitmq_server() as server:
+        patient = {"broker_connection_retry_on_startup": True}
+        for settings in ({"broker_connection_retry": False}, {"broker_connection_max_retries": 1}):
+            stage = make_stage(broker_url=server.url, result_backend=redis.url, **settings)
+            worker = stage.worker(concurrency=1)
+            server.stop()
+            assert worker.end() == 1
+            assert "the broker is away" in worker.log()
+            early = stage.worker(ready=False)
+            assert early.end() == 1
+            if settings == {"broker_connection_max_retries": 1}:
+                late = stage.worker(ready=False, settings=patient)
+                assert late.end() == 1
+                late = stage.worker(
+                    ready=False, settings={**patient, "broker_connection_max_retries": 0}
+                )
+                late.wait_log("cannot begin, and tries again")
+                server.start()
+                late.wait_ready()
+                assert late.terminate() == 0
+            else:
+                server.start()
 
 
 def test_revoked_while_nobody_works(stage: Stage) -> None:

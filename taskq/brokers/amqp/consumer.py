@@ -65,6 +65,8 @@ class AmqpConsumer(Consumer):
         """How many deliveries of each the worker has, or wait here for their time."""
         self._prefetch: dict[str, list[int]] = {}
         """What each of our consumers of each may have open."""
+        self._limited = 0
+        """What all of them may have open, where that is limited."""
         self._receiving = 0
         self._orders = broker.orders = StandingOrders(broker, self._rouse)
         self._asking = asyncio.Lock()
@@ -105,9 +107,7 @@ class AmqpConsumer(Consumer):
         try:
             await inbox.open()
             await asyncio.to_thread(broker.declare, self._queues)
-            for queue in self._queues:
-                if queue.exclusive:
-                    await inbox.run(topology.declaring(queue, broker.address))
+            await self._declare_own(inbox)
         except ChannelError as exc:
             await inbox.close()
             raise OperationalError(f"RabbitMQ refuses a queue: {exc.text}") from exc
@@ -118,6 +118,12 @@ class AmqpConsumer(Consumer):
         self._inbox = inbox
         return inbox
 
+    async def _declare_own(self, inbox: Inbox) -> None:
+        """Declare what only the connection may that consumes it; again is no harm."""
+        for queue in self._queues:
+            if queue.exclusive:
+                await inbox.run(topology.declaring(queue, self._broker.address))
+
     def _forget(self) -> None:
         """What came on a channel that is lost comes again."""
         self._inbox = None
@@ -125,6 +131,7 @@ class AmqpConsumer(Consumer):
         self._open = OpenTags()
         self._here.clear()
         self._out.clear()
+        self._limited = 0
         for steps in self._prefetch.values():
             steps.clear()
 
@@ -137,6 +144,8 @@ class AmqpConsumer(Consumer):
         async with self._asking:
             active = self._active()
             share = max(1, math.ceil(limit / max(1, len(active))))
+            if self.is_fair and len(active) > 1:
+                await self._limit(inbox, limit, active)
             for name, steps in self._prefetch.items():
                 if name not in active:
                     await self._leave(inbox, name)
@@ -149,6 +158,15 @@ class AmqpConsumer(Consumer):
                     await asyncio.to_thread(self._broker.declare, [queue])
                 await self._adjust(inbox, name, min(self._out[name] + share, _PREFETCH))
 
+    async def _limit(self, inbox: Inbox, limit: int, active: set[str]) -> None:
+        """Share what is asked for among all queues; quorum queues have no such limit."""
+        count = sum(self._out.values()) + limit
+        queues = [self._broker.queue(self._source[name]) for name in active]
+        kinds = {topology.queue_type(queue, self._broker.address) for queue in queues}
+        if count != self._limited and kinds == {"classic"}:
+            await inbox.limit(count)
+            self._limited = count
+
     def _active(self) -> set[str]:
         """The queues to consume, as the broker knows them."""
         wanted = {queue.name for queue in self._queues} - self._orders.paused
@@ -158,7 +176,7 @@ class AmqpConsumer(Consumer):
         steps = self._prefetch[name]
         have = sum(steps)
         if have < want:
-            more = max(want - have, _GROWTH * have)
+            more = want - have if self.is_fair else max(want - have, _GROWTH * have)
             arguments = dict(self._broker.queue(self._source[name]).consumer_arguments or {})
             await inbox.consume(name, len(steps), more, arguments)
             steps.append(more)
@@ -186,6 +204,7 @@ class AmqpConsumer(Consumer):
         inbox = self._inbox
         if inbox is not None and inbox.lost is None:
             try:
+                await self._declare_own(inbox)
                 await self._ask_for(inbox, 1)
             except ChannelError as exc:
                 raise OperationalError(f"RabbitMQ refuses to be consumed: {exc.text}") from exc
@@ -193,6 +212,9 @@ class AmqpConsumer(Consumer):
         self._rouse()
 
     # Receiving
+
+    async def begin(self) -> None:
+        await self._connect()
 
     async def receive(self, limit: int) -> list[Delivery]:
         self._receiving += 1

@@ -58,7 +58,7 @@ def to_parcel(message: TaskMessage, delivery_mode: int) -> Parcel:
         known,
         message.reply_to,
         new_id(),
-        delivery_mode,
+        message.delivery_mode or delivery_mode,
     )
 
 
@@ -114,6 +114,7 @@ def to_message(parcel: Parcel) -> TaskMessage:
         parcel.reply_to,
         due(parcel),
         once if isinstance(once, str) else None,
+        parcel.delivery_mode if parcel.delivery_mode in (1, 2) else None,
     )
 
 

@@ -66,7 +66,8 @@ class WorkerSettings:
     )
     worker_prefetch_multiplier: int = setting(
         4,
-        "Messages that a worker holds for each task it can run at a time. 0 sets no limit.",
+        "Messages that a worker holds for each task it can run at a time, and more of short ones. "
+        "1 is strict: nothing is held that does not run. 0 sets no limit.",
         minimum=0,
     )
     worker_redirect_stdouts: bool = setting(

@@ -338,6 +338,10 @@ class Inbox(ABC):
         """
 
     @abstractmethod
+    async def limit(self, count: int) -> None:
+        """Have no more than so many open in all, of whatever queues; none may be a quorum queue."""
+
+    @abstractmethod
     async def cancel(self, queue: str, number: int) -> None:
         """Have no more sent by that consumer; what has come stays here."""
 

@@ -122,6 +122,13 @@ class PikaInbox(Inbox):
             )
         )
 
+    async def limit(self, count: int) -> None:
+        await self._ask(
+            lambda done: self._channel.basic_qos(
+                prefetch_count=count, global_qos=True, callback=done
+            )
+        )
+
     async def cancel(self, queue: str, number: int) -> None:
         tag = consumer_tag(queue, number)
         await self._ask(lambda done: self._channel.basic_cancel(tag, callback=done))

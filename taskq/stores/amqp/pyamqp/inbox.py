@@ -149,6 +149,9 @@ class PyAmqpInbox(Inbox):
 
         await self._ask(begin)
 
+    async def limit(self, count: int) -> None:
+        await self._ask(lambda channel: channel.basic_qos(0, count, True))
+
     def _on_cancel(self, tag: str) -> None:
         self.cancelled.add(queue_of(tag))
         self._loop.call_soon_threadsafe(self.news.set)
