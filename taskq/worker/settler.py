@@ -122,22 +122,23 @@ class Settler:
         if self._one_step:
             await self._consumer.settle(batch)
             return
-        # Elsewhere the order makes it safe: what follows is sent first, the outcome is
-        # stored next, and only then the message is forgotten.  If this process dies in
-        # between, the message comes again; its follow-ups carry the same keys.
+        # Elsewhere the order makes it safe: what follows is sent first, members of chords are
+        # counted and the outcome is stored next, and only then the message is forgotten.  If this
+        # process dies in between, the message comes again; its follow-ups carry the same keys.
+        # Of what is stored the outcome is the last: whoever finds a success does nothing more.
         follow_ups = [message for item in batch for message in item.follow_ups]
         if follow_ups:
             await self._broker.apublish(follow_ups)
-        outcomes = [outcome for item in batch for outcome in item.outcomes()]
-        if self._backend.addressed:
-            outcomes = [_addressed(outcome, item) for item in batch for outcome in item.outcomes()]
-        if outcomes:
-            await asyncio.to_thread(self._backend.store, outcomes)
         parts = [item.part for item in batch if item.part is not None]
         if parts:
             complete = await asyncio.to_thread(self._backend.add_parts, parts)
             if complete:
                 await self._broker.apublish([part.done for part in complete])
+        outcomes = [outcome for item in batch for outcome in item.outcomes()]
+        if self._backend.addressed:
+            outcomes = [_addressed(outcome, item) for item in batch for outcome in item.outcomes()]
+        if outcomes:
+            await asyncio.to_thread(self._backend.store, outcomes)
         rest = [
             replace(item, outcome=None, follow_ups=(), further=(), part=None)
             for item in batch

@@ -15,7 +15,7 @@ from taskq.brokers.base import QueueDepth
 from taskq.canvas import Signature
 from taskq.exceptions import ChordError
 from taskq.result import AsyncResult
-from tests.faults.conftest import MakeStage, everywhere
+from tests.faults.conftest import MakeStage, and_rabbitmq
 from tests.faults.locks import locked
 from tests.faults.stage import PATIENCE, Stage
 
@@ -56,7 +56,7 @@ def assert_forgotten(stage: Stage, result: AsyncResult[Any]) -> None:
     assert result.parent is None or stage.app.backend.chord_parts(result.parent.id) == {}
 
 
-@everywhere
+@and_rabbitmq
 class TestMember:
     """Something happens to one member of several."""
 
@@ -104,6 +104,7 @@ class TestMember:
         assert stage.journal.count("run", 2) == 0
         assert worker.terminate() == 0
 
+    @pytest.mark.usefixtures("leases")
     def test_it_expires_in_a_worker_that_stops(self, make_stage: MakeStage) -> None:
         """Nobody has been told of its end yet, for no child was free: the next worker does."""
         stage = make_stage(broker_lease=60)
@@ -196,10 +197,11 @@ class TestMember:
         assert worker.terminate() == 0
 
 
-@everywhere
+@and_rabbitmq
 class TestTwice:
     """A member runs twice, and counts once."""
 
+    @pytest.mark.usefixtures("leases")
     def test_what_a_frozen_worker_says_late_is_not_counted(self, make_stage: MakeStage) -> None:
         stage = make_stage(broker_lease=1.5)
         frozen = stage.worker(concurrency=1)
@@ -220,6 +222,7 @@ class TestTwice:
         assert_ran(stage, result, [another.pid, 1])
         assert other.terminate() == 0
 
+    @pytest.mark.usefixtures("leases")
     def test_only_the_first_end_of_two_is_counted(self, make_stage: MakeStage) -> None:
         """One worker stands still with the member while another ends it, and a third has more."""
         stage = make_stage(broker_lease=1.5)
@@ -257,7 +260,7 @@ class TestTwice:
         assert second.terminate() == 0
 
 
-@everywhere
+@and_rabbitmq
 class TestBetween:
     """A worker dies between the end of the last member and the start of the body."""
 
@@ -317,7 +320,7 @@ class TestBetween:
         assert last.terminate() == 0
 
 
-@everywhere
+@and_rabbitmq
 def test_children_die_all_the_time(make_stage: MakeStage) -> None:
     stage = make_stage(broker_lease=60, task_max_crashes=100)
     worker = stage.worker(concurrency=2)
@@ -336,7 +339,7 @@ def test_children_die_all_the_time(make_stage: MakeStage) -> None:
     assert worker.terminate() == 0
 
 
-@everywhere
+@and_rabbitmq
 class TestTwoStores:
     """Members are counted elsewhere than where the messages are: in several steps."""
 
@@ -351,6 +354,7 @@ class TestTwoStores:
         stage.app.backend.fetch(["that makes the file"])
         return stage
 
+    @pytest.mark.usefixtures("leases")
     def test_death_after_counting(self, stage: Stage) -> None:
         """The last member is counted, and its message comes again: the body runs once."""
         first = stage.worker(concurrency=2)
@@ -378,7 +382,7 @@ class TestTwoStores:
         assert worker.terminate() == 0
 
 
-@everywhere
+@and_rabbitmq
 @pytest.mark.parametrize("count", [0, 1, 2000, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_as_many_members_as_one_likes(make_stage: MakeStage, count: int) -> None:
     stage = make_stage(broker_lease=60)

@@ -10,7 +10,7 @@ from taskq import states
 from taskq.brokers.notices import Notice
 from taskq.control.mailbox import commands_channel
 from taskq.exceptions import OperationalError
-from tests.faults.conftest import everywhere
+from tests.faults.conftest import and_rabbitmq
 from tests.faults.stage import Stage
 from tests.servers import RedisServer
 
@@ -28,7 +28,8 @@ def ask(stage: Stage, command: str, worker: str = "worker1@here", **arguments: A
     return answer
 
 
-@everywhere
+@and_rabbitmq
+@pytest.mark.usefixtures("leases")
 def test_a_worker_answers_while_all_its_processes_are_busy(stage: Stage) -> None:
     worker = stage.worker(concurrency=2)
     held = [stage.send("hold", name) for name in ("a", "b")]
@@ -53,7 +54,7 @@ def test_a_worker_answers_while_all_its_processes_are_busy(stage: Stage) -> None
     assert worker.terminate() == 0
 
 
-@everywhere
+@and_rabbitmq
 def test_several_workers_and_their_ends(stage: Stage) -> None:
     workers = {f"worker{n}@here": stage.worker() for n in (1, 2)}
     replies = stage.app.control.ping(limit=2, timeout=PATIENCE)
@@ -67,7 +68,7 @@ def test_several_workers_and_their_ends(stage: Stage) -> None:
     assert running.successful()
 
 
-@everywhere
+@and_rabbitmq
 def test_queues_come_and_go(stage: Stage) -> None:
     stage.worker(concurrency=1)
     first = stage.send("note", "first", queue="more")
@@ -87,7 +88,7 @@ def test_queues_come_and_go(stage: Stage) -> None:
     assert waiting.get(timeout=PATIENCE) == "waiting"
 
 
-@everywhere
+@and_rabbitmq
 def test_terminate_and_revoke(stage: Stage) -> None:
     stage.worker(concurrency=1)
     victim, queued = stage.send("hold", "victim"), stage.send("note", "queued")
@@ -128,7 +129,7 @@ def test_the_pool_grows_shrinks_and_restarts(stage: Stage) -> None:
     stage.assert_all_done(stage.send_notes(range(20)))
 
 
-@everywhere
+@and_rabbitmq
 def test_garbage_ends_no_worker(stage: Stage) -> None:
     worker = stage.worker()
     channel = commands_channel(stage.app.conf)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from taskq.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
-from tests.faults.conftest import MakeStage, everywhere
+from tests.faults.conftest import MakeStage, and_rabbitmq
 from tests.faults.stage import Stage
 
 
@@ -26,7 +26,7 @@ def rounds_per_second() -> float:
 
 
 class TestHard:
-    @everywhere
+    @and_rabbitmq
     def test_it_ends_the_process_and_nobody_else_notices(self, stage: Stage) -> None:
         worker = stage.worker(concurrency=2)
         other = stage.send("hold", "other")
@@ -55,7 +55,7 @@ class TestHard:
         assert stage.journal.count("end") == 0
         assert worker.terminate() == 0
 
-    @everywhere
+    @and_rabbitmq
     def test_where_it_is_not_acknowledged_it_runs_again(self, make_stage: MakeStage) -> None:
         stage = make_stage(broker_lease=60, task_acks_on_timeout=False, task_max_deliveries=3)
         worker = stage.worker(concurrency=1)
@@ -66,7 +66,7 @@ class TestHard:
         stage.assert_all_done([result])
         assert worker.terminate() == 0
 
-    @everywhere
+    @and_rabbitmq
     def test_but_not_for_ever(self, make_stage: MakeStage) -> None:
         stage = make_stage(broker_lease=60, task_acks_on_timeout=False, task_max_deliveries=2)
         worker = stage.worker(concurrency=1)
@@ -86,7 +86,7 @@ class TestHard:
 
 
 class TestSoft:
-    @everywhere
+    @and_rabbitmq
     def test_it_reaches_a_task_that_waits(self, stage: Stage) -> None:
         worker = stage.worker(concurrency=2)
         results = [

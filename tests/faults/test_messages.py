@@ -11,7 +11,7 @@ import pytest
 from taskq.brokers.base import QueueDepth
 from taskq.exceptions import ContentDisallowed, EncodeError, NotRegistered
 from taskq.message import TaskMessage, new_id, pack
-from tests.faults.conftest import MakeStage, everywhere
+from tests.faults.conftest import MakeStage, and_rabbitmq
 from tests.faults.stage import Stage, WorkerProcess
 
 
@@ -48,7 +48,8 @@ def still_works(stage: Stage, worker: WorkerProcess, children: list[Any]) -> Non
 
 
 class TestUnreadable:
-    @everywhere
+    @and_rabbitmq
+    @pytest.mark.usefixtures("leases")
     def test_envelopes(self, stage: Stage, worker: WorkerProcess) -> None:
         children = worker.children()
         packed = [
@@ -66,7 +67,7 @@ class TestUnreadable:
         assert all(letter.message is None and letter.reason for letter in letters)
         still_works(stage, worker, children)
 
-    @everywhere
+    @and_rabbitmq
     def test_bodies(self, stage: Stage, worker: WorkerProcess) -> None:
         children = worker.children()
         sent = [
@@ -98,7 +99,7 @@ class TestUnreadable:
         assert stage.journal.count() == 0
         still_works(stage, worker, children)
 
-    @everywhere
+    @and_rabbitmq
     def test_what_shall_follow(self, stage: Stage, worker: WorkerProcess) -> None:
         """Nothing can follow, and whoever waits is told so."""
         children = worker.children()
@@ -122,7 +123,7 @@ class TestUnreadable:
         assert set(stage.outcomes(results).values()) == {"FAILURE"}
         still_works(stage, worker, children)
 
-    @everywhere
+    @and_rabbitmq
     def test_a_content_type_that_is_not_accepted(self, stage: Stage, worker: WorkerProcess) -> None:
         """It is refused before anybody decodes it."""
         children = worker.children()
@@ -137,7 +138,8 @@ class TestUnreadable:
         still_works(stage, worker, children)
 
 
-@everywhere
+@and_rabbitmq
+@pytest.mark.usefixtures("leases")
 def test_headers_that_make_no_sense(stage: Stage, worker: WorkerProcess) -> None:
     """Some matter to nobody; the others make a dead letter.  Nothing is lost or stays."""
     children = worker.children()
@@ -165,7 +167,7 @@ def test_headers_that_make_no_sense(stage: Stage, worker: WorkerProcess) -> None
     still_works(stage, worker, children)
 
 
-@everywhere
+@and_rabbitmq
 class TestCalls:
     def test_an_unknown_task(self, stage: Stage, worker: WorkerProcess) -> None:
         children = worker.children()
@@ -208,7 +210,7 @@ class TestCalls:
 
 
 class TestSize:
-    @everywhere
+    @and_rabbitmq
     def test_a_body_of_50_megabytes(self, stage: Stage, worker: WorkerProcess) -> None:
         children = worker.children()
         result = stage.send("length", "x" * (50 << 20))
@@ -220,7 +222,7 @@ class TestSize:
         assert len(stage.send("give", "bytes", 50 << 20).get(timeout=60)) == 50 << 20
         still_works(stage, worker, children)
 
-    @everywhere
+    @and_rabbitmq
     def test_many_of_every_size(self, stage: Stage) -> None:
         """About the sizes at which a packet travels in another way."""
         worker = stage.worker(concurrency=2)
@@ -234,7 +236,7 @@ class TestSize:
         assert [len(result.get(timeout=1)) for result in texts] == sizes
         assert worker.terminate() == 0
 
-    @everywhere
+    @and_rabbitmq
     def test_ends_that_are_hard_to_write_down(self, stage: Stage, worker: WorkerProcess) -> None:
         children = worker.children()
         results = {
@@ -252,7 +254,7 @@ class TestSize:
         assert isinstance(ends["names"], TypeError)
         still_works(stage, worker, children)
 
-    @everywhere
+    @and_rabbitmq
     def test_a_result_that_cannot_be_encoded(self, stage: Stage, worker: WorkerProcess) -> None:
         children = worker.children()
         results = [stage.send("give", what) for what in ("object", "set")]

@@ -10,13 +10,13 @@ import pytest
 
 from taskq.exceptions import WorkerLostError
 from tests.faults.cgroups import memory_limit
-from tests.faults.conftest import MakeStage, everywhere
+from tests.faults.conftest import MakeStage, and_rabbitmq
 from tests.faults.stage import Stage
 from tests.faults.tracing import traced
 
 
 class TestChild:
-    @everywhere
+    @and_rabbitmq
     def test_its_task_runs_again_and_the_other_child_goes_on(self, stage: Stage) -> None:
         worker = stage.worker(concurrency=2)
         victim, other = stage.send("hold", "victim"), stage.send("hold", "other")
@@ -51,7 +51,7 @@ class TestChild:
         assert result.state == "FAILURE"
 
     @pytest.mark.parametrize("task", ["die", "leave"])
-    @everywhere
+    @and_rabbitmq
     def test_a_poisonous_task_is_buried_and_the_queue_drains(
         self, make_stage: MakeStage, task: str
     ) -> None:
@@ -127,7 +127,7 @@ class TestChild:
         assert [stage.journal.count("run", "waiting"), stage.journal.count("end")] == [1, 2]
         assert worker.terminate() == 0
 
-    @everywhere
+    @and_rabbitmq
     def test_children_killed_at_random_lose_nothing(self, make_stage: MakeStage) -> None:
         stage = make_stage(broker_lease=60, task_max_crashes=50)
         worker = stage.worker(concurrency=3)
@@ -150,7 +150,7 @@ class TestChild:
         assert worker.terminate() == 0
 
 
-@everywhere
+@and_rabbitmq
 class TestAcknowledgedBefore:
     """With ``acks_late=False`` a crash loses the task, and says so."""
 
@@ -177,7 +177,7 @@ class TestAcknowledgedBefore:
         assert worker.terminate() == 0
 
 
-@everywhere
+@and_rabbitmq
 class TestNursery:
     def test_without_it_the_worker_gives_everything_back_and_ends(
         self, make_stage: MakeStage
@@ -200,7 +200,7 @@ class TestNursery:
         assert other.terminate() == 0
 
 
-@everywhere
+@and_rabbitmq
 class TestWorker:
     def test_its_task_goes_to_another_and_no_orphan_goes_on_with_it(self, stage: Stage) -> None:
         first = stage.worker(concurrency=1)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from taskq import states
 from taskq.brokers.base import QueueDepth
-from tests.faults.conftest import MakeStage, everywhere
+from tests.faults.conftest import MakeStage, and_rabbitmq
 from tests.faults.stage import Stage
 
 
-@everywhere
+@and_rabbitmq
+@pytest.mark.usefixtures("leases")
 def test_before_it_starts(stage: Stage) -> None:
     worker = stage.worker(concurrency=1)
     running = stage.send("hold", "gate")
@@ -28,7 +31,7 @@ def test_before_it_starts(stage: Stage) -> None:
     assert worker.terminate() == 0
 
 
-@everywhere
+@and_rabbitmq
 def test_while_no_worker_is_there_and_over_restarts(stage: Stage) -> None:
     results = stage.send_notes(range(10))
     later = stage.send("note", "later", countdown=1.5)
@@ -42,7 +45,7 @@ def test_while_no_worker_is_there_and_over_restarts(stage: Stage) -> None:
     assert {entry.key for entry in stage.journal.read("run")} == set("01245689")
 
 
-@everywhere
+@and_rabbitmq
 def test_terminated_while_it_runs(stage: Stage) -> None:
     worker = stage.worker(concurrency=2)
     victim, neighbour = stage.send("hold", "victim"), stage.send("hold", "neighbour")
@@ -62,7 +65,7 @@ def test_terminated_while_it_runs(stage: Stage) -> None:
     assert worker.terminate() == 0
 
 
-@everywhere
+@and_rabbitmq
 def test_what_is_remembered_is_forgotten(make_stage: MakeStage) -> None:
     stage = make_stage(worker_revoke_expires=0.5)
     result = stage.send("note", "again")

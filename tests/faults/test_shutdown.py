@@ -11,7 +11,7 @@ import pytest
 
 from taskq.brokers.base import QueueDepth
 from taskq.exceptions import WorkerLostError
-from tests.faults.conftest import MakeStage, everywhere
+from tests.faults.conftest import MakeStage, and_rabbitmq
 from tests.faults.locks import locked
 from tests.faults.stage import Stage
 
@@ -25,7 +25,8 @@ def stage(make_stage: MakeStage) -> Stage:
 
 
 class TestWarm:
-    @everywhere
+    @and_rabbitmq
+    @pytest.mark.usefixtures("leases")
     def test_what_runs_ends_and_what_has_not_begun_goes_to_others_at_once(
         self, stage: Stage
     ) -> None:
@@ -52,7 +53,7 @@ class TestWarm:
         assert stage.journal.count("start") == 1
         assert second.terminate() == 0
 
-    @everywhere
+    @and_rabbitmq
     def test_at_the_deadline_the_rest_goes_back(self, make_stage: MakeStage) -> None:
         stage = make_stage(broker_lease=QUICKLY, worker_shutdown_timeout=0.5)
         first = stage.worker(concurrency=2)
@@ -80,7 +81,7 @@ class TestWarm:
         assert worker.end() == 0
         stage.assert_all_done([result], timeout=1)
 
-    @everywhere
+    @and_rabbitmq
     def test_an_idle_worker_just_ends(self, stage: Stage) -> None:
         worker = stage.worker()
         assert worker.terminate() == 0
@@ -99,7 +100,7 @@ class TestWarm:
         assert stage.journal.count("end") == 2
         assert "Traceback" not in worker.log()
 
-    @everywhere
+    @and_rabbitmq
     def test_under_load_nothing_is_lost_or_runs_twice(self, stage: Stage) -> None:
         results = []
         for _ in range(5):
@@ -130,7 +131,7 @@ class TestWarm:
         assert second.terminate() == 0
 
 
-@everywhere
+@and_rabbitmq
 class TestCold:
     @pytest.mark.parametrize(
         "signals",
@@ -162,6 +163,7 @@ class TestCold:
         assert stage.journal.count("end") == 5
         assert second.terminate() == 0
 
+    @pytest.mark.usefixtures("leases")
     def test_it_counts_neither_as_a_crash_nor_as_a_delivery(self, make_stage: MakeStage) -> None:
         stage = make_stage(broker_lease=QUICKLY, task_max_crashes=1, task_max_deliveries=1)
         result = stage.send("hold", "task")
@@ -177,10 +179,11 @@ class TestCold:
         assert worker.terminate() == 0
 
 
-@everywhere
+@and_rabbitmq
 class TestAcknowledgedBefore:
     """With ``acks_late=False`` a stop loses nothing that it need not lose."""
 
+    @pytest.mark.usefixtures("leases")
     def test_what_has_not_begun_goes_back_and_what_has_ends(self, stage: Stage) -> None:
         first = stage.worker(concurrency=1)
         results = [stage.send("hold_early", key, "open") for key in range(4)]
@@ -197,6 +200,7 @@ class TestAcknowledgedBefore:
         assert stage.journal.count("end") == stage.journal.count("start") == 4
         assert second.terminate() == 0
 
+    @pytest.mark.usefixtures("leases")
     def test_a_cold_stop_records_what_it_loses(self, stage: Stage) -> None:
         worker = stage.worker(concurrency=1)
         results = [stage.send("hold_early", key, "open") for key in range(2)]
@@ -209,7 +213,7 @@ class TestAcknowledgedBefore:
             results[0].get(timeout=1)
 
 
-@everywhere
+@and_rabbitmq
 class TestStoreAway:
     """The outcome of a finished task cannot be written just when the worker is to stop."""
 
@@ -219,6 +223,7 @@ class TestStoreAway:
             broker_lease=QUICKLY, broker_connection_timeout=0.3, redis_socket_timeout=1
         )
 
+    @pytest.mark.usefixtures("leases")
     def test_it_waits_and_then_ends_in_order(self, stage: Stage) -> None:
         worker = stage.worker(concurrency=1)
         result = stage.send("hold", "task")
@@ -234,6 +239,7 @@ class TestStoreAway:
         assert stage.depth() == QueueDepth()
         assert stage.journal.count("start", "task") == 1
 
+    @pytest.mark.usefixtures("leases")
     def test_a_third_signal_ends_the_wait(self, stage: Stage) -> None:
         worker = stage.worker(concurrency=1)
         result = stage.send("hold", "task")

@@ -109,7 +109,7 @@ class TestAddress:
 
 class TestWire:
     def test_a_message_comes_back_as_it_went(self) -> None:
-        sent = message(priority=4, reply_to="there", once="step", routing_key="q")
+        sent = message(priority=4, reply_to="there", once="step", routing_key="q", delivery_mode=1)
         sent.headers["timelimit"] = [2.5, None]
         parcel = to_parcel(sent, 2)
         parcel.headers["timelimit"] = [2, None]  # what pika makes of it
