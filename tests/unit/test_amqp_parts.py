@@ -7,10 +7,9 @@ import time
 from typing import Any
 
 import pytest
-from amqp.serialization import loads
 
 from taskq.brokers.amqp import topology
-from taskq.brokers.amqp.open_tags import OpenTags
+from taskq.brokers.amqp.open_tags import PATIENCE, OpenTags
 from taskq.brokers.amqp.publishing import Attempts, delayed
 from taskq.brokers.amqp.wire import (
     COUNT,
@@ -23,7 +22,7 @@ from taskq.brokers.amqp.wire import (
     to_parcel,
     waits,
 )
-from taskq.exceptions import DecodeError, EncodeError, ImproperlyConfigured
+from taskq.exceptions import DecodeError, ImproperlyConfigured
 from taskq.message import TaskMessage
 from taskq.routing import Broadcast, Exchange, Queue, binding, topic_matches
 from taskq.settings import Settings
@@ -31,7 +30,6 @@ from taskq.stores.amqp.address import Address, address
 from taskq.stores.amqp.links import Bind, Confirms, DeclareExchange, DeclareQueue
 from taskq.stores.amqp.nodes import Node
 from taskq.stores.amqp.parcels import Arrival, Parcel
-from taskq.stores.amqp.tables import encode_table
 
 HERE = Address("amqp://here", "amqp", (Node("here", 5672, "guest", "guest", "/"),))
 QUORUM = Address("amqp://here", "amqp", HERE.nodes, queue_type="quorum", max_priority=3)
@@ -150,45 +148,51 @@ class TestWire:
         assert to_message(parcel).headers == {**message().headers, "x-mine": "kept"}
 
 
-class TestTables:
-    def test_py_amqp_reads_what_is_written(self) -> None:
-        table = {
-            "text": "ä", "none": None, "yes": True, "no": False, "small": -5, "large": 1 << 40,
-            "float": 2.5, "list": [1, [None, "x"]], "table": {"a": {"b": 0.1}}, "bytes": b"\x00",
-        }  # fmt: skip
-        (found,), _ = loads("F", encode_table(table), 0)
-        assert found == table
-
-    @pytest.mark.parametrize("value", [object(), 1 << 70, {1, 2}])
-    def test_what_amqp_does_not_have(self, value: object) -> None:
-        with pytest.raises(EncodeError, match="'mine'"):
-            encode_table({"table": {"mine": [value]}})
-
-    def test_a_name_that_is_too_long(self) -> None:
-        with pytest.raises(EncodeError, match="255 bytes"):
-            encode_table({"x" * 300: 1})
-
-
 class TestOpenTags:
-    def finish(self, tags: OpenTags, *done: int) -> tuple[int, list[int]]:
-        return tags.finish(done)
-
-    def test_up_to_the_lowest_that_is_open(self) -> None:
+    def tags(self, count: int) -> OpenTags:
         tags = OpenTags()
-        for tag in range(1, 8):
+        for tag in range(1, count + 1):
             tags.add(tag)
-        assert self.finish(tags, 4, 2) == (0, [2, 4])
-        assert self.finish(tags, 1, 3, 6) == (3, [6])
-        assert self.finish(tags, 5, 7) == (7, [])
+        return tags
+
+    def test_what_is_done_waits_for_what_came_before(self) -> None:
+        tags = self.tags(7)
+        tags.finish([4, 2])
+        assert tags.acknowledge(0.0, 10) == (0, [])
+        assert tags.waiting
+        assert 4 not in tags
+        tags.finish([1, 3, 6])
+        assert tags.acknowledge(0.01, 10) == (4, [])
+        tags.finish([5, 7])
+        assert tags.acknowledge(0.02, 10) == (7, [])
         assert len(tags) == 0
+        assert not tags.waiting
+
+    def test_not_for_long(self) -> None:
+        tags = self.tags(5)
+        tags.finish([1, 3])
+        assert tags.acknowledge(1.0, 10) == (1, [])
+        assert tags.acknowledge(1.0 + PATIENCE, 10) == (0, [3])
+        tags.finish([5])
+        assert tags.acknowledge(1.1 + PATIENCE, 10) == (0, [5])
+        tags.finish([2])
+        assert tags.acknowledge(1.2 + PATIENCE, 10) == (2, [])
+        assert 4 in tags
+
+    def test_not_too_many(self) -> None:
+        tags = self.tags(5)
+        tags.finish([3, 4])
+        assert tags.acknowledge(0.0, 2) == (0, [])
+        tags.finish([2])
+        assert tags.acknowledge(0.0, 2) == (0, [2, 3, 4])
 
     def test_what_was_given_back_holds_nothing_up(self) -> None:
-        tags = OpenTags()
-        for tag in (1, 2, 3):
-            tags.add(tag)
+        tags = self.tags(3)
         assert tags.drop(1)
         assert not tags.drop(1)
-        assert self.finish(tags, 2, 3, 99) == (3, [])
+        tags.finish([2, 3, 99])
+        assert not tags.drop(2)
+        assert tags.acknowledge(0.0, 10) == (3, [])
 
 
 class TestConfirms:
@@ -228,16 +232,24 @@ class TestTopology:
         return list(topology.declaring(queue, where))
 
     def test_a_plain_queue(self) -> None:
-        assert self.declared(Queue("q")) == [DeclareQueue("q", arguments={"x-max-priority": 9})]
+        assert self.declared(Queue("q")) == [
+            DeclareQueue("q", arguments={"x-max-priority": 9, "x-queue-mode": "lazy"})
+        ]
 
     def test_beside_celery_it_has_celerys_arguments(self) -> None:
         beside = Address("", "amqp", HERE.nodes, interop=True)
         assert self.declared(Queue("q"), beside) == [DeclareQueue("q")]
 
     def test_without_priorities(self) -> None:
-        assert self.declared(Queue("q", max_priority=0)) == [DeclareQueue("q")]
+        assert self.declared(Queue("q", max_priority=0)) == [
+            DeclareQueue("q", arguments={"x-queue-mode": "lazy"})
+        ]
         none = Address("", "amqp", HERE.nodes, max_priority=0)
-        assert self.declared(Queue("q"), none) == [DeclareQueue("q")]
+        assert self.declared(Queue("q"), none) == self.declared(Queue("q", max_priority=0))
+
+    def test_beside_celery_queues_are_declared_as_celery_does(self) -> None:
+        beside = Address("", "amqp", HERE.nodes, interop=True)
+        assert self.declared(Queue("q"), beside) == [DeclareQueue("q")]
 
     def test_a_quorum_queue_has_queues_for_its_priorities(self) -> None:
         names = [step.name for step in self.declared(Queue("q"), QUORUM)]

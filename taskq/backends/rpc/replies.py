@@ -193,10 +193,10 @@ class Replies:
         while True:
             await inbox.news.wait()
             inbox.news.clear()
-            arrivals, inbox.arrivals[:] = inbox.arrivals[:], []
+            arrivals = inbox.take()
             if arrivals:
                 self._take(arrivals)
-                inbox.ack(arrivals[-1].tag, True)
+                inbox.ack(arrivals[-1].tag)
             if inbox.lost is not None:
                 raise OperationalError(f"the connection to RabbitMQ was lost: {inbox.lost}")
             if self.name in inbox.cancelled:

@@ -10,13 +10,13 @@ import asyncio
 import logging
 import math
 import time
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from taskq.brokers.amqp import topology
 from taskq.brokers.amqp.arrivals import Arrivals, Tag
-from taskq.brokers.amqp.open_tags import OpenTags
+from taskq.brokers.amqp.open_tags import PATIENCE, OpenTags
+from taskq.brokers.amqp.prefetch import Prefetch
 from taskq.brokers.amqp.standing_orders import StandingOrders
 from taskq.brokers.amqp.wire import (
     CRASHES,
@@ -37,10 +37,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskq.worker")
 
-_PREFETCH = 2048
-"""Messages of one queue that are asked for at most, but for the last step."""
-_GROWTH = 3
-
 
 class AmqpConsumer(Consumer):
     """Consumes queues of RabbitMQ.
@@ -58,15 +54,12 @@ class AmqpConsumer(Consumer):
         self._channel = 0
         """Counts the channels: what came on an older one is not ours any more."""
         self._open = OpenTags()
+        self._later: asyncio.TimerHandle | None = None
+        """Looks at acknowledgements that wait."""
         self._here = Arrivals(broker.dead, lambda name: isinstance(broker.queue(name), Broadcast))
         self._source: dict[str, str] = {}
         """The queue that each queue of the broker's belongs to, as the worker knows it."""
-        self._out: Counter[str] = Counter()
-        """How many deliveries of each the worker has, or wait here for their time."""
-        self._prefetch: dict[str, list[int]] = {}
-        """What each of our consumers of each may have open."""
-        self._limited = 0
-        """What all of them may have open, where that is limited."""
+        self._prefetch = Prefetch()
         self._receiving = 0
         self._orders = broker.orders = StandingOrders(broker, self._rouse)
         self._asking = asyncio.Lock()
@@ -76,7 +69,7 @@ class AmqpConsumer(Consumer):
         for queue in self._queues:
             for name in self._broker.names(queue.name):
                 self._source[name] = queue.name
-                self._prefetch.setdefault(name, [])
+                self._prefetch.add(name)
 
     def _rouse(self) -> None:
         """Let `receive` look at what has changed."""
@@ -130,71 +123,46 @@ class AmqpConsumer(Consumer):
         self._channel += 1
         self._open = OpenTags()
         self._here.clear()
-        self._out.clear()
-        self._limited = 0
-        for steps in self._prefetch.values():
-            steps.clear()
+        self._prefetch.clear()
 
     async def _ask_for(self, inbox: Inbox, limit: int) -> None:
-        """Have so many more sent, shared by the queues.
-
-        A consumer's prefetch cannot be changed.  So another consumer is added when more is
-        wanted, in large steps, and the last one is cancelled when much less is.
-        """
+        """Have so many more sent, shared by the queues."""
         async with self._asking:
             active = self._active()
             share = max(1, math.ceil(limit / max(1, len(active))))
             if self.is_fair and len(active) > 1:
                 await self._limit(inbox, limit, active)
-            for name, steps in self._prefetch.items():
+            for name in self._prefetch.names():
                 if name not in active:
                     await self._leave(inbox, name)
                     continue
+                queue = self._broker.queue(self._source[name])
                 if name in inbox.cancelled:
                     logger.warning("queue %s is not there any more, and is declared again", name)
                     inbox.cancelled.discard(name)
-                    steps.clear()
-                    queue = self._broker.queue(self._source[name])
+                    self._prefetch.gone(name)
                     await asyncio.to_thread(self._broker.declare, [queue])
-                await self._adjust(inbox, name, min(self._out[name] + share, _PREFETCH))
+                await self._prefetch.ask_for(inbox, name, queue, share, self.is_fair)
 
     async def _limit(self, inbox: Inbox, limit: int, active: set[str]) -> None:
         """Share what is asked for among all queues; quorum queues have no such limit."""
-        count = sum(self._out.values()) + limit
         queues = [self._broker.queue(self._source[name]) for name in active]
         kinds = {topology.queue_type(queue, self._broker.address) for queue in queues}
-        if count != self._limited and kinds == {"classic"}:
-            await inbox.limit(count)
-            self._limited = count
+        if kinds == {"classic"}:
+            await self._prefetch.limit(inbox, limit)
 
     def _active(self) -> set[str]:
         """The queues to consume, as the broker knows them."""
         wanted = {queue.name for queue in self._queues} - self._orders.paused
         return {name for name, source in self._source.items() if source in wanted}
 
-    async def _adjust(self, inbox: Inbox, name: str, want: int) -> None:
-        steps = self._prefetch[name]
-        have = sum(steps)
-        if have < want:
-            more = want - have if self.is_fair else max(want - have, _GROWTH * have)
-            arguments = dict(self._broker.queue(self._source[name]).consumer_arguments or {})
-            await inbox.consume(name, len(steps), more, arguments)
-            steps.append(more)
-        elif len(steps) > 1 and want * 4 * _GROWTH < have:
-            await inbox.cancel(name, len(steps) - 1)
-            steps.pop()
-
     async def _leave(self, inbox: Inbox, name: str) -> None:
         """Consume a queue no more, and give back what nobody has yet."""
-        steps = self._prefetch[name]
-        if not steps:
+        if not await self._prefetch.leave(inbox, name):
             return
-        while steps:
-            await inbox.cancel(name, len(steps) - 1)
-            steps.pop()
         self._collect(inbox)
         ready, held = self._here.drop(name)
-        self._out[name] += len(ready)  # as if they had been taken, since that is undone now
+        self._prefetch.out[name] += len(ready)  # as if they had been taken: that is undone now
         self._give_back([*held, *ready])
 
     async def change_queues(self, queues: Sequence[Queue]) -> None:
@@ -241,15 +209,14 @@ class AmqpConsumer(Consumer):
 
     def _collect(self, inbox: Inbox) -> None:
         """Take in what has come, and what has waited here for its time."""
-        arrivals, inbox.arrivals[:] = inbox.arrivals[:], []
         now = time.time()
-        for arrival in arrivals:
+        for arrival in inbox.take():
             self._open.add(arrival.tag)
             source = self._source[arrival.queue]
             if self._here.sort(arrival, source, self._channel, now):
-                self._out[arrival.queue] += 1
+                self._prefetch.out[arrival.queue] += 1
         for delivery in self._here.release(now):
-            self._out[delivery.tag.arrival.queue] -= 1
+            self._prefetch.out[delivery.tag.arrival.queue] -= 1
 
     async def _move(self) -> None:
         """Publish the copies of what goes somewhere else, and acknowledge it."""
@@ -261,7 +228,7 @@ class AmqpConsumer(Consumer):
     def _take(self, limit: int) -> list[Delivery]:
         found = self._here.take(limit)
         for delivery in found:
-            self._out[delivery.tag.arrival.queue] += 1
+            self._prefetch.out[delivery.tag.arrival.queue] += 1
         return found
 
     async def _wait(self, inbox: Inbox) -> None:
@@ -313,7 +280,7 @@ class AmqpConsumer(Consumer):
         if self._receiving or inbox is None or inbox.lost is not None:
             return
         async with self._asking:
-            for name in self._prefetch:
+            for name in self._prefetch.names():
                 await self._leave(inbox, name)
 
     def _ours(self, batch: Sequence[Settlement]) -> Iterator[Settlement]:
@@ -363,14 +330,27 @@ class AmqpConsumer(Consumer):
         ours = [tag for tag in tags if self._is_open(tag)]
         if not ours or inbox is None:
             return
-        up_to, others = self._open.finish([tag.number for tag in ours])
-        if up_to:
-            inbox.ack(up_to, True)
-        for number in others:
-            inbox.ack(number, False)
+        self._open.finish([tag.number for tag in ours])
         if taken:
             for tag in ours:
-                self._out[tag.arrival.queue] -= 1
+                self._prefetch.out[tag.arrival.queue] -= 1
+        self._write_acks(inbox)
+
+    def _write_acks(self, inbox: Inbox) -> None:
+        """Acknowledge what need not wait, and look at the rest again a little later."""
+        # The broker sends no more than the prefetch: what waits must be a small part of it.
+        few = 0 if self.is_fair else self._prefetch.least // 4
+        up_to, others = self._open.acknowledge(time.monotonic(), few)
+        if up_to or others:
+            inbox.ack(up_to, others)
+        if self._open.waiting and self._later is None:
+            loop = asyncio.get_running_loop()
+            self._later = loop.call_later(PATIENCE, self._acknowledge_later)
+
+    def _acknowledge_later(self) -> None:
+        self._later = None
+        if self._inbox is not None:
+            self._write_acks(self._inbox)
 
     def _give_back(self, tags: Sequence[Tag]) -> None:
         inbox = self._inbox
@@ -378,7 +358,7 @@ class AmqpConsumer(Consumer):
         for tag in reversed(tags):
             if inbox is not None and tag.channel == self._channel and self._open.drop(tag.number):
                 inbox.nack(tag.number)
-                self._out[tag.arrival.queue] -= 1
+                self._prefetch.out[tag.arrival.queue] -= 1
 
     async def extend(self, deliveries: Collection[Delivery]) -> list[Delivery]:
         lost = self._inbox is None or self._inbox.lost is not None
@@ -396,7 +376,12 @@ class AmqpConsumer(Consumer):
         if self._broker.orders is self._orders:
             self._broker.orders = None
         inbox, self._inbox = self._inbox, None
+        if self._later is not None:
+            self._later.cancel()
         if inbox is not None:
+            up_to, others = self._open.acknowledge(0.0, -1)
+            if up_to or others:
+                inbox.ack(up_to, others)
             await inbox.close()
         await self._delete(self._queues)
 

@@ -116,8 +116,8 @@ class AmqpSubscription(AsyncSubscription):
                 raise OperationalError(f"the queue {self._name} was deleted")
             await inbox.news.wait()
             inbox.news.clear()
-        arrivals, inbox.arrivals[:] = inbox.arrivals[:], []
-        inbox.ack(arrivals[-1].tag, True)
+        arrivals = inbox.take()
+        inbox.ack(arrivals[-1].tag)
         return [self._notice(arrival.parcel) for arrival in arrivals]
 
     def _notice(self, parcel: Parcel) -> Notice:

@@ -147,7 +147,7 @@ class StreamReader:
         """Wait for more, and take it in."""
         await inbox.news.wait()
         inbox.news.clear()
-        arrivals, inbox.arrivals[:] = inbox.arrivals[:], []
+        arrivals = inbox.take()
         for arrival in arrivals:
             mark = arrival.parcel.headers.get(_MARK)
             if mark is None:
@@ -155,7 +155,7 @@ class StreamReader:
             elif mark == self._behind.get(arrival.queue):
                 del self._behind[arrival.queue]
         if arrivals:
-            inbox.ack(arrivals[-1].tag, True)
+            inbox.ack(arrivals[-1].tag)
         if inbox.lost is not None:
             raise OperationalError(f"the connection to RabbitMQ was lost: {inbox.lost}")
 

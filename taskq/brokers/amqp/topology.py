@@ -97,6 +97,11 @@ def queue_arguments(queue: Queue, address: Address) -> dict[str, Any] | None:
         highest = _highest(queue, address, 0 if address.interop else MAX_PRIORITY)
         if highest:
             arguments["x-max-priority"] = highest
+        if not _passing(queue) and not address.interop:
+            # Before RabbitMQ 3.12 a classic queue holds all of its messages in the memory of one
+            # Erlang process, which collects garbage more the more of them wait.  Since then every
+            # classic queue is lazy, and this says nothing.
+            arguments["x-queue-mode"] = "lazy"
     for name, value, scale in [
         ("x-expires", queue.expires, 1000),
         ("x-message-ttl", queue.message_ttl, 1000),

@@ -34,6 +34,8 @@ COUNT = "x-delivery-count"
 _OWN = frozenset({ONCE, DELIVERIES, CRASHES, DUE, EXACT, DEAD, COUNT})
 _PASSING = ("x-death", "x-first-death-", "x-last-death-")
 """What RabbitMQ writes into a message that went through the queues of delayed ones."""
+_MARKS = _OWN | {"x-death", "x-first-death-queue", "x-last-death-queue"}
+"""One of these at least is there if any of all these is."""
 
 
 def to_parcel(message: TaskMessage, delivery_mode: int) -> Parcel:
@@ -96,11 +98,7 @@ def to_message(parcel: Parcel) -> TaskMessage:
             f"it has {sorted(headers)}"
         )
     once = headers.get(ONCE)
-    own = {
-        key: value
-        for key, value in headers.items()
-        if key not in _OWN and not key.startswith(_PASSING)
-    }
+    own = dict(headers) if _MARKS.isdisjoint(headers) else _without_marks(headers)
     if EXACT in headers:
         own |= _exact(headers[EXACT])
     return TaskMessage(
@@ -116,6 +114,14 @@ def to_message(parcel: Parcel) -> TaskMessage:
         once if isinstance(once, str) else None,
         parcel.delivery_mode if parcel.delivery_mode in (1, 2) else None,
     )
+
+
+def _without_marks(headers: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in headers.items()
+        if key not in _OWN and not key.startswith(_PASSING)
+    }
 
 
 def _exact(text: Any) -> dict[str, Any]:

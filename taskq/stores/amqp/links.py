@@ -16,12 +16,15 @@ from typing import Any
 import msgspec
 
 from taskq.exceptions import OperationalError
+from taskq.stores.amqp import frames
 from taskq.stores.amqp.address import Address
 from taskq.stores.amqp.parcels import Arrival, Parcel
 
 WINDOW = 1000
 """Messages that are published before the broker must have confirmed the first of them: with
 a confirm each RabbitMQ takes a tenth of what it takes in windows of hundreds."""
+_BUFFER = 64 * 1024
+"""Bytes that are gathered before they are written: RabbitMQ works on them meanwhile."""
 
 NOT_FOUND, PRECONDITION_FAILED, ACCESS_REFUSED, RESOURCE_LOCKED = 404, 406, 403, 405
 
@@ -230,9 +233,14 @@ class Link(ABC):
     def give_back(self, queue: str) -> None:
         """Give back what was taken from a queue and not acknowledged."""
 
+    @property
     @abstractmethod
-    def send(self, parcel: Parcel) -> None:
-        """Hand a message to the socket, with the flag ``mandatory``."""
+    def channel(self) -> tuple[int, int]:
+        """The channel's number, and how large a frame may be, in bytes."""
+
+    @abstractmethod
+    def write(self, data: bytes) -> None:
+        """Hand whole frames to the socket."""
 
     @abstractmethod
     def pump(self, timeout: float) -> None:
@@ -254,18 +262,28 @@ class Link(ABC):
         confirms, wait = self.confirms, timeout or self.address.confirm_timeout
         confirms.begin()
         deadline = time.monotonic() + wait
-        place = -1
+        channel, frame_max = self.channel
+        gathered: list[bytes] = []
+        size = 0
         try:
             for place, parcel in enumerate(parcels):
-                self.send(parcel)
-                confirms.sent(place, parcel.message_id)
-                if confirms.open >= WINDOW:
-                    deadline = self._drain(WINDOW // 2, deadline, wait)
+                data = frames.publish(channel, parcel, frame_max)
+                gathered.append(data)
+                size += len(data)
+                confirms.sent(place, parcel.message_id)  # before it can fail halfway
+                if size >= _BUFFER or confirms.open >= WINDOW:
+                    self.write(b"".join(gathered))
+                    gathered.clear()
+                    size = 0
+                    self.pump(0)
+                    if confirms.open >= WINDOW:
+                        deadline = self._drain(WINDOW // 2, deadline, wait)
+            if gathered:
+                self.write(b"".join(gathered))
             self._drain(0, deadline, wait)
         except (OperationalError, ChannelError) as exc:
             known = confirms.confirmed | {refusal.place for refusal in confirms.refusals}
-            # The last may have been sent, though the error came before it was noted.
-            doubtful = (confirms.places() | {place}) - known
+            doubtful = confirms.places() - known
             raise Unconfirmed(str(exc), confirms.confirmed, confirms.refusals, doubtful) from exc
         return confirms.refusals
 
@@ -284,16 +302,6 @@ class Link(ABC):
             if confirms.open < before:
                 deadline = time.monotonic() + wait
         return deadline
-
-
-def consumer_tag(queue: str, number: int) -> str:
-    """What a consumer is called among those of its channel."""
-    return f"{number}.{queue}"
-
-
-def queue_of(tag: str) -> str:
-    """The queue of a consumer that is called so."""
-    return tag.partition(".")[2]
 
 
 class Inbox(ABC):
@@ -345,9 +353,19 @@ class Inbox(ABC):
     async def cancel(self, queue: str, number: int) -> None:
         """Have no more sent by that consumer; what has come stays here."""
 
+    def take(self) -> list[Arrival]:
+        """Take out what has come."""
+        count = len(self.arrivals)  # a thread of the driver's may add to them meanwhile
+        found = self.arrivals[:count]
+        del self.arrivals[:count]
+        return found
+
     @abstractmethod
-    def ack(self, tag: int, multiple: bool) -> None:
-        """Acknowledge one message, or all up to it; a lost connection is noted in `lost`."""
+    def ack(self, up_to: int, others: Sequence[int] = ()) -> None:
+        """Acknowledge all messages up to a tag, 0 being none, and some others.
+
+        A lost connection is noted in `lost`.
+        """
 
     @abstractmethod
     def nack(self, tag: int) -> None:

@@ -39,6 +39,16 @@ class Parcel(msgspec.Struct, gc=False):
     expiration: str | None = None
 
 
+def consumer_tag(queue: str, number: int) -> str:
+    """What a consumer is called among those of its channel."""
+    return f"{number}.{queue}"
+
+
+def queue_of(tag: str) -> str:
+    """The queue of a consumer that is called so."""
+    return tag.partition(".")[2]
+
+
 class Arrival(msgspec.Struct, gc=False):
     """A parcel that the broker has handed over.
 

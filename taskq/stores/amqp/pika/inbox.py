@@ -3,18 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pika.exceptions
+import pika.frame
 from pika.adapters.asyncio_connection import AsyncioConnection
 
-from taskq.exceptions import OperationalError
+from taskq.exceptions import DecodeError, OperationalError
+from taskq.stores.amqp import frames
 from taskq.stores.amqp.address import Address
-from taskq.stores.amqp.links import ChannelError, Inbox, Step, consumer_tag, queue_of
+from taskq.stores.amqp.links import ChannelError, Inbox, Step
 from taskq.stores.amqp.nodes import Node
+from taskq.stores.amqp.parcels import consumer_tag, queue_of
 from taskq.stores.amqp.pika.connection import LOST, abort, parameters, said
-from taskq.stores.amqp.pika.translation import run_step, to_arrival
+from taskq.stores.amqp.pika.translation import run_step
+
+_Base: Any = AsyncioConnection  # pika has no types
+
+
+class _Connection(_Base):  # type: ignore[misc]
+    """Takes messages in without making pika's objects of them."""
+
+    reader: frames.Reader | None = None
+    on_data: Callable[[], None]
+    _frame_buffer: bytes
+
+    def _on_data_available(self, data_in: bytes) -> None:
+        if self.reader is None:
+            super()._on_data_available(data_in)
+            return
+        data, self._frame_buffer = self._frame_buffer + data_in, b""
+        self.bytes_received += len(data_in)
+        try:
+            others = self.reader.feed(data)
+        except DecodeError as exc:
+            raise pika.exceptions.InvalidFrameError(str(exc)) from exc
+        for frame in others:
+            self._process_frame(pika.frame.decode_frame(frames.whole(*frame))[1])
+        self.on_data()
 
 
 class PikaInbox(Inbox):
@@ -40,6 +67,8 @@ class PikaInbox(Inbox):
                 await self.close()
                 self.lost = None
             else:
+                self._connection.on_data = self._on_data
+                self._connection.reader = frames.Reader(self.arrivals)
                 self._channel.add_on_close_callback(self._on_channel_closed)
                 self._channel.add_on_cancel_callback(self._on_cancel)
                 return
@@ -47,7 +76,7 @@ class PikaInbox(Inbox):
 
     async def _connect(self, node: Node) -> None:
         def begin(done: Callable[[Any], None]) -> None:
-            self._connection = AsyncioConnection(
+            self._connection = _Connection(
                 parameters(self.address, node, self.address.heartbeat),
                 on_open_callback=done,
                 on_open_error_callback=lambda _, exc: self._on_lost(exc),
@@ -56,6 +85,10 @@ class PikaInbox(Inbox):
             )
 
         await self._ask(begin)
+
+    def _on_data(self) -> None:
+        if self.arrivals:
+            self.news.set()
 
     def _on_lost(self, exc: BaseException) -> None:
         reason = said(exc)
@@ -103,19 +136,13 @@ class PikaInbox(Inbox):
     async def consume(
         self, queue: str, number: int, prefetch: int, arguments: dict[str, Any]
     ) -> None:
-        arrivals, news = self.arrivals, self.news
-
-        def on_message(_: Any, method: Any, properties: Any, body: bytes) -> None:
-            arrivals.append(to_arrival(queue, method, properties, body))
-            news.set()
-
         await self._ask(
             lambda done: self._channel.basic_qos(prefetch_count=prefetch, callback=done)
         )
         await self._ask(
             lambda done: self._channel.basic_consume(
                 queue,
-                on_message,
+                _nothing,  # the reader takes what comes
                 consumer_tag=consumer_tag(queue, number),
                 arguments=arguments or None,
                 callback=done,
@@ -133,8 +160,9 @@ class PikaInbox(Inbox):
         tag = consumer_tag(queue, number)
         await self._ask(lambda done: self._channel.basic_cancel(tag, callback=done))
 
-    def ack(self, tag: int, multiple: bool) -> None:
-        self._write(lambda: self._channel.basic_ack(tag, multiple))
+    def ack(self, up_to: int, others: Sequence[int] = ()) -> None:
+        data = frames.acknowledge(self._channel.channel_number, up_to, others)
+        self._write(lambda: self._connection._output_marshaled_frames((data,)))
 
     def nack(self, tag: int) -> None:
         self._write(lambda: self._channel.basic_reject(tag, requeue=True))
@@ -161,3 +189,7 @@ class PikaInbox(Inbox):
             abort(connection)
         except LOST:
             pass
+
+
+def _nothing(*_: Any) -> None:
+    """No message comes by pika's own way."""

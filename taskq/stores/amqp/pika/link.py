@@ -17,9 +17,9 @@ from pika.adapters.select_connection import IOLoop
 from taskq.exceptions import OperationalError
 from taskq.stores.amqp.links import ChannelError, Link, Step
 from taskq.stores.amqp.nodes import Node
-from taskq.stores.amqp.parcels import Arrival, Parcel
+from taskq.stores.amqp.parcels import Arrival
 from taskq.stores.amqp.pika.connection import LOST, abort, parameters, said
-from taskq.stores.amqp.pika.translation import run_step, to_arrival, to_properties
+from taskq.stores.amqp.pika.translation import run_step, to_arrival
 
 
 class PikaLink(Link):
@@ -215,13 +215,14 @@ class PikaLink(Link):
         self._do(lambda: self._channel.basic_nack(0, multiple=True, requeue=True))
         self.size(queue)  # an answer of the queue's comes after what it gets back
 
-    def send(self, parcel: Parcel) -> None:
-        properties = to_properties(parcel)
-        self._do(
-            lambda: self._channel.basic_publish(
-                parcel.exchange, parcel.routing_key, parcel.body, properties, True
-            )
-        )
+    @property
+    def channel(self) -> tuple[int, int]:
+        if self._channel is None:
+            raise OperationalError("the connection to RabbitMQ was lost")
+        return self._channel.channel_number, self._connection.params.frame_max
+
+    def write(self, data: bytes) -> None:
+        self._do(lambda: self._connection._output_marshaled_frames((data,)))
 
     def pump(self, timeout: float) -> None:
         if self._closed is not None:

@@ -5,69 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pika
-
-from taskq.exceptions import EncodeError
 from taskq.stores.amqp.links import Bind, DeclareExchange, DeclareQueue, Step
 from taskq.stores.amqp.parcels import Arrival, Parcel
-from taskq.stores.amqp.tables import encode_table
-
-
-class _Properties(pika.BasicProperties):  # type: ignore[misc]  # pika has no types
-    """Writes headers as RabbitMQ has them, floating-point numbers included."""
-
-    def encode(self) -> list[bytes]:
-        flags, pieces = 0, []
-        for flag, text in (
-            (self.FLAG_CONTENT_TYPE, self.content_type),
-            (self.FLAG_CONTENT_ENCODING, self.content_encoding),
-        ):
-            if text is not None:
-                flags |= flag
-                pieces.append(_short(text))
-        if self.headers is not None:
-            flags |= self.FLAG_HEADERS
-            pieces.append(encode_table(self.headers))
-        for flag, number in (
-            (self.FLAG_DELIVERY_MODE, self.delivery_mode),
-            (self.FLAG_PRIORITY, self.priority),
-        ):
-            if number is not None:
-                flags |= flag
-                pieces.append(bytes((number,)))
-        for flag, text in (
-            (self.FLAG_CORRELATION_ID, self.correlation_id),
-            (self.FLAG_REPLY_TO, self.reply_to),
-            (self.FLAG_EXPIRATION, self.expiration),
-            (self.FLAG_MESSAGE_ID, self.message_id),
-        ):
-            if text is not None:
-                flags |= flag
-                pieces.append(_short(text))
-        return [flags.to_bytes(2), *pieces]
-
-
-def _short(text: str) -> bytes:
-    """AMQP's short string."""
-    data = text.encode()
-    if len(data) > 255:
-        raise EncodeError(f"{text[:40]!r}… is longer than the 255 bytes that AMQP has for it")
-    return bytes((len(data),)) + data
-
-
-def to_properties(parcel: Parcel) -> _Properties:
-    """The properties of a message that is sent."""
-    return _Properties(
-        content_type=parcel.content_type,
-        content_encoding=parcel.content_encoding,
-        headers=parcel.headers,
-        delivery_mode=parcel.delivery_mode,  # pyright: ignore[reportArgumentType]
-        priority=parcel.priority,
-        correlation_id=parcel.correlation_id,
-        reply_to=parcel.reply_to,
-        expiration=parcel.expiration,
-        message_id=parcel.message_id,
-    )
 
 
 def to_arrival(queue: str, method: Any, properties: Any, body: bytes) -> Arrival:

@@ -1,25 +1,26 @@
 """Connections of py-amqp.
 
 py-amqp reads each frame with several small system calls.  `Connection` reads what there is, and
-splits it into frames itself; everything else is py-amqp's.
+lets a `Reader` split it into frames; everything else is py-amqp's.
 """
 
 from __future__ import annotations
 
 import select
 import socket
-import struct
+import time
+from collections import deque
 from typing import Any
 
 import amqp
 from amqp.exceptions import AMQPError, FrameError
 
-from taskq.exceptions import OperationalError
+from taskq.exceptions import DecodeError, OperationalError
 from taskq.stores.amqp.address import Address, Tls
+from taskq.stores.amqp.frames import Reader
 from taskq.stores.amqp.nodes import Node
 
 _CHUNK = 256 * 1024
-_HEAD = struct.Struct(">BHI")
 LOST = (OSError, AMQPError, AttributeError, EOFError, StopIteration)
 """What py-amqp raises when a connection is lost; attributes of a closed one are None."""
 
@@ -30,21 +31,37 @@ class Connection(amqp.Connection):  # type: ignore[misc]  # py-amqp has no types
     def __init__(self, *args: Any, answer_timeout: float, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._answer_timeout = answer_timeout
-        self._rest = b""
-        self._frames: list[tuple[int, int, bytes]] = []
+        self._frames: deque[tuple[int, int, bytes]] = deque()
+        self.reader = Reader()
 
     def blocking_read(self, timeout: float | None = None) -> Any:
         if not self._frames:
             # py-amqp waits for ever for an answer; a half-open connection never has one.
-            self._read(self._answer_timeout if timeout is None else timeout)
+            end = time.monotonic() + (self._answer_timeout if timeout is None else timeout)
+            while not self._frames:
+                self._read(max(0.0, end - time.monotonic()))
         handle: Any = self.on_inbound_frame
-        return handle(self._frames.pop())
+        return handle(self._frames.popleft())
+
+    def take_in(self) -> bool:
+        """Read what there is, without waiting, and handle it; False if there is nothing."""
+        if not self._frames:
+            try:
+                self._read(0)
+            except TimeoutError:
+                return False
+        handle: Any = self.on_inbound_frame
+        while self._frames:
+            handle(self._frames.popleft())
+        return True
 
     def _read(self, timeout: float) -> None:
-        while True:
-            self._split(self._receive(timeout))
-            if self._frames:
-                return
+        data = self._receive(timeout)
+        self.bytes_recv += 1  # heartbeats go by it
+        try:
+            self._frames += self.reader.feed(data)
+        except DecodeError as exc:
+            raise FrameError(str(exc)) from exc
 
     def _receive(self, timeout: float) -> bytes:
         sock = self.sock
@@ -66,26 +83,11 @@ class Connection(amqp.Connection):  # type: ignore[misc]  # py-amqp has no types
                 raise ConnectionResetError("RabbitMQ closed the connection")
             return data
 
-    def _split(self, data: bytes) -> None:
-        """Split what was read into frames (AMQP 0-9-1, section 2.3.5), the last one first."""
-        data = self._rest + data if self._rest else data
-        at, end, frames = 0, len(data), self._frames
-        while end - at >= 7:
-            kind, channel, size = _HEAD.unpack_from(data, at)
-            after = at + 8 + size
-            if after > end:
-                break
-            if data[after - 1] != 0xCE:
-                raise FrameError(f"a frame ends with {data[after - 1]:#x}")
-            frames.append((kind, channel, data[at + 7 : after - 1]))
-            at = after
-        self._rest = data[at:]
-        frames.reverse()
-
     @property
     def unread(self) -> bool:
-        """Are there frames that were read, and not looked at?"""
-        return bool(self._frames)
+        """Are there frames that were read, and not looked at, or bytes that TLS has read?"""
+        pending = getattr(self.sock, "pending", None)
+        return bool(self._frames) or (pending is not None and pending() > 0)
 
 
 def _receive_tls(sock: Any) -> bytes:

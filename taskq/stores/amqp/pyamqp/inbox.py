@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 import amqp
 
 from taskq.exceptions import OperationalError
+from taskq.stores.amqp import frames
 from taskq.stores.amqp.address import Address
-from taskq.stores.amqp.links import ChannelError, Inbox, Step, consumer_tag, queue_of
+from taskq.stores.amqp.links import ChannelError, Inbox, Step
+from taskq.stores.amqp.parcels import consumer_tag, queue_of
 from taskq.stores.amqp.pyamqp.connection import LOST, Connection, connect, hang_up, said
-from taskq.stores.amqp.pyamqp.translation import run_step, to_arrival
+from taskq.stores.amqp.pyamqp.translation import run_step
 
 T = TypeVar("T")
 
-_FRAMES_A_TURN = 600
-"""Frames taken in before other work of the event loop has its turn; a message has three."""
+_READS_A_TURN = 4
+"""Reads before other work of the event loop has its turn."""
 
 
 async def _whole(thread: Coroutine[Any, Any, T]) -> T:
@@ -41,7 +43,7 @@ class PyAmqpInbox(Inbox):
         self._fd = -1
         self._heart: asyncio.TimerHandle | None = None
         self._asking = asyncio.Lock()
-        self._later: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self._later: list[Callable[[Connection, Any], object]] = []
 
     async def open(self) -> None:
         connecting = asyncio.ensure_future(
@@ -55,6 +57,7 @@ class PyAmqpInbox(Inbox):
                 hang_up(connecting.result()[0])
             raise
         assert self._connection is not None
+        self._connection.reader = frames.Reader(self.arrivals)
         self._fd = self._connection.sock.fileno()
         self._listen()
         self._beat()
@@ -68,15 +71,16 @@ class PyAmqpInbox(Inbox):
         if connection is None or self._asking.locked():
             return
         try:
-            for _ in range(_FRAMES_A_TURN):
-                connection.blocking_read(0)
-            self._loop.call_soon(self._readable)
-        except TimeoutError:
-            pass
+            for _ in range(_READS_A_TURN):
+                if not connection.take_in():
+                    break
         except amqp.exceptions.ConsumerCancelled:
-            pass  # noted by `_on_cancel`
+            self._loop.call_soon(self._readable)  # it is noted by `_on_cancel`
         except (*LOST, amqp.exceptions.ChannelError) as exc:
             self._fail(exc)
+        else:
+            if connection.unread:  # which makes no descriptor ready
+                self._loop.call_soon(self._readable)
         if self.arrivals:
             self.news.set()
 
@@ -122,8 +126,8 @@ class PyAmqpInbox(Inbox):
                     exc
                 )
         later, self._later = self._later, []
-        for write, arguments in later:
-            self._write(write, *arguments)
+        for write in later:
+            self._write(write)
         if self._connection is not None:
             self._listen()
         return answer
@@ -135,14 +139,11 @@ class PyAmqpInbox(Inbox):
     async def consume(
         self, queue: str, number: int, prefetch: int, arguments: dict[str, Any]
     ) -> None:
-        arrivals = self.arrivals
-
         def begin(channel: Any) -> None:
             channel.basic_qos(0, prefetch, False)
             channel.basic_consume(
                 queue,
                 consumer_tag=consumer_tag(queue, number),
-                callback=lambda message: arrivals.append(to_arrival(message, queue)),
                 arguments=arguments or None,
                 on_cancel=self._on_cancel,
             )
@@ -159,18 +160,18 @@ class PyAmqpInbox(Inbox):
     async def cancel(self, queue: str, number: int) -> None:
         await self._ask(lambda channel: channel.basic_cancel(consumer_tag(queue, number)))
 
-    def ack(self, tag: int, multiple: bool) -> None:
-        self._write(lambda channel: channel.basic_ack(tag, multiple=multiple))
+    def ack(self, up_to: int, others: Sequence[int] = ()) -> None:
+        self._write(lambda connection, channel: _acknowledge(connection, channel, up_to, others))
 
     def nack(self, tag: int) -> None:
-        self._write(lambda channel: channel.basic_reject(tag, requeue=True))
+        self._write(lambda _, channel: channel.basic_reject(tag, requeue=True))
 
-    def _write(self, write: Callable[..., Any], *arguments: Any) -> None:
+    def _write(self, write: Callable[[Connection, Any], object]) -> None:
         if self._asking.locked():
-            self._later.append((write, arguments))
+            self._later.append(write)
         elif self._connection is not None:
             try:
-                write(self._channel, *arguments)
+                write(self._connection, self._channel)
             except LOST as exc:
                 self._fail(exc)
 
@@ -186,3 +187,9 @@ class PyAmqpInbox(Inbox):
             except (*LOST, TimeoutError, amqp.exceptions.ChannelError):
                 pass
         self._hang_up()
+
+
+def _acknowledge(connection: Connection, channel: Any, up_to: int, others: Sequence[int]) -> None:
+    transport: Any = connection.transport
+    transport.write(frames.acknowledge(channel.channel_id, up_to, others))
+    connection.bytes_sent += 1  # heartbeats go by it

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import struct
 from contextlib import contextmanager
 from typing import Any
 
 import amqp
 from amqp import spec
-from amqp.exceptions import AMQPError, FrameError
+from amqp.exceptions import AMQPError
 
-from taskq.exceptions import EncodeError, OperationalError
+from taskq.exceptions import OperationalError
 from taskq.stores.amqp.links import ChannelError, Link, Step
-from taskq.stores.amqp.parcels import Arrival, Parcel
+from taskq.stores.amqp.parcels import Arrival
 from taskq.stores.amqp.pyamqp.connection import (
     LOST,
     Connection,
@@ -21,7 +20,7 @@ from taskq.stores.amqp.pyamqp.connection import (
     open_channel,
     said,
 )
-from taskq.stores.amqp.pyamqp.translation import run_step, to_amqp, to_arrival
+from taskq.stores.amqp.pyamqp.translation import run_step, to_arrival
 
 
 class PyAmqpLink(Link):
@@ -111,21 +110,14 @@ class PyAmqpLink(Link):
             channel.send_method(spec.Basic.Nack, "Lbb", (0, True, True))
         self.size(queue)  # an answer of the queue's comes after what it gets back
 
-    def send(self, parcel: Parcel) -> None:
-        # Channel.basic_publish looks for incoming frames before each message; `publish` does
-        # so once a window.
+    @property
+    def channel(self) -> tuple[int, int]:
         with self._watched() as channel:
-            try:
-                channel.send_method(
-                    spec.Basic.Publish,
-                    "Bssbb",
-                    (0, parcel.exchange, parcel.routing_key, True, False),
-                    to_amqp(parcel),
-                )
-            except (FrameError, struct.error, OverflowError) as exc:
-                raise EncodeError(f"AMQP cannot carry the headers {parcel.headers!r}: {exc}") from (
-                    exc
-                )
+            return channel.channel_id, channel.connection.frame_max
+
+    def write(self, data: bytes) -> None:
+        with self._watched() as channel:
+            channel.connection.transport.write(data)
 
     def pump(self, timeout: float) -> None:
         with self._watched():

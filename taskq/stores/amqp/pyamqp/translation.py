@@ -4,27 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import amqp
-
 from taskq.stores.amqp.links import Bind, DeclareExchange, DeclareQueue, Step
 from taskq.stores.amqp.parcels import Arrival, Parcel
-
-
-def to_amqp(parcel: Parcel) -> amqp.Message:
-    """The message that is sent for a parcel."""
-    properties = {
-        "application_headers": parcel.headers,
-        "content_type": parcel.content_type,
-        "content_encoding": parcel.content_encoding,
-        "priority": parcel.priority,
-        "correlation_id": parcel.correlation_id,
-        "reply_to": parcel.reply_to,
-        "message_id": parcel.message_id,
-        "delivery_mode": parcel.delivery_mode,
-        "expiration": parcel.expiration,
-    }
-    given: dict[str, Any] = {k: v for k, v in properties.items() if v is not None}
-    return amqp.Message(parcel.body, **given)  # pyright: ignore[reportArgumentType]
 
 
 def to_arrival(message: Any, queue: str) -> Arrival:
