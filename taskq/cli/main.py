@@ -25,6 +25,7 @@ COMMANDS = {
     "events": "taskq.cli.events.command:events",
     "inspect": "taskq.cli.remote:inspect",
     "list": "taskq.cli.listing:listing",
+    "outbox": "taskq.cli.outbox:outbox",
     "purge": "taskq.cli.purge:purge",
     "queues": "taskq.cli.queues:queues",
     "report": "taskq.cli.report:report",

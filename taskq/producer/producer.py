@@ -76,6 +76,19 @@ class Producer(MessageBuilder):
         policy: Mapping[str, float] | None,
     ) -> None:
         self.announce(messages)
+        self.deliver(messages, retry, policy)
+
+    def deliver(
+        self,
+        messages: Sequence[TaskMessage],
+        retry: bool | None = None,
+        policy: Mapping[str, float] | None = None,
+    ) -> None:
+        """Publish what has been announced already, past all middleware.
+
+        Raises:
+            OperationalError: the broker could not be reached, or refused them.
+        """
         pauses = self._pauses(retry, policy)
         while True:
             try:

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
 from django.apps import apps
+from django.core.management import call_command
 from django.test import TestCase
 
 from tests.django.shop.models import Order
+
+
+def test_that_no_migration_is_missing():
+    call_command("makemigrations", check=True, dry_run=True, verbosity=0)
 
 
 def test_one_line_in_installed_apps_is_enough():

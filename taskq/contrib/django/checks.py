@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
@@ -26,6 +26,7 @@ def register() -> None:
     """Have Django run them."""
     checks.register(check_settings, TAG)
     checks.register(check_places, TAG)
+    checks.register(check_outbox, TAG)
 
 
 def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:
@@ -55,6 +56,26 @@ def check_places(**kwargs: Any) -> list[checks.CheckMessage]:
         hint = "Set TASKQ_RESULT_BACKEND, or leave it out to keep results beside the messages."
         found.append(checks.Warning(text, hint, id="taskq.W003"))
     return found
+
+
+def check_outbox(
+    databases: Collection[str] | None = None, **kwargs: Any
+) -> list[checks.CheckMessage]:
+    """Is there a table for the outbox?  A warning: before the first migration there is none."""
+    app: TaskQ = apps.get_app_config("taskq").app  # type: ignore[attr-defined]
+    if not (databases and app.conf.outbox):
+        return []
+    # Models must be there before what uses them is imported.
+    from taskq.contrib.django.outbox import Relay
+
+    relay = Relay(app)
+    if relay.alias not in databases:
+        return []
+    try:
+        relay.check()
+    except ImproperlyConfigured as exc:
+        return [checks.Warning(str(exc), id="taskq.W005")]
+    return []
 
 
 def _without_store(app: TaskQ) -> Iterator[checks.CheckMessage]:

@@ -67,6 +67,10 @@ def settle(app: TaskQ) -> None:
     """
     attach(app)
     conf.refuse_errors()
+    if app.conf.outbox and not apps.is_installed(NAME):
+        raise ImproperlyConfigured(
+            f"TASKQ_OUTBOX needs the tables of taskq: add {NAME!r} to INSTALLED_APPS"
+        )
 
 
 def find() -> TaskQ | None:
@@ -113,9 +117,21 @@ def attach(app: TaskQ) -> None:
         app.add_middleware(_Refusing(found))
     overrides = conf.Overrides(app)
     setting_changed.connect(overrides.follow, weak=False)
+    if apps.is_installed(NAME):
+        _add_outbox(app)
     app.packages = _installed
     app.autodiscover_tasks()
     signals.worker_before_create_process.connect(close_all, weak=False, dispatch_uid=NAME)
+
+
+def _add_outbox(app: TaskQ) -> None:
+    # Its models are there only where the Django app is installed.
+    from taskq.contrib.django.outbox import Outbox, RelayService
+
+    outbox = Outbox(app)
+    app.add_middleware(outbox)
+    app.commits_with = outbox.commits_with  # type: ignore[method-assign]
+    app.services.add(RelayService)
 
 
 class _Refusing(Middleware):

@@ -1,11 +1,13 @@
 """The tables of taskq in the project's database."""
 
+from taskq.contrib.django.models.outbox import OutboxMessage
 from taskq.contrib.django.models.results import ChordPart, GroupResult, TaskResult
 from taskq.contrib.django.models.schedules import PeriodicTask, ScheduleMark, ScheduleMessage
 
 __all__ = [
     "ChordPart",
     "GroupResult",
+    "OutboxMessage",
     "PeriodicTask",
     "ScheduleMark",
     "ScheduleMessage",
