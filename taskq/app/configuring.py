@@ -121,12 +121,15 @@ class Configured:
         key_password: str | bytes | None = None,
         cert: str | None = None,
         store: str | None = None,
-        digest: str = "sha256",
+        digest: str | None = None,
         serializer: str = "json",
         *,
         secret: str | bytes | Sequence[str | bytes] | None = None,
     ) -> None:
         """Read only signed messages from now on; set ``task_serializer`` to write such.
+
+        What is not given of key, certificates and digest is taken from the settings
+        ``security_…``.
 
         Args:
             allowed_serializers: more serializers whose messages are read.
@@ -134,7 +137,7 @@ class Configured:
             key_password: its password.
             cert: file of its certificate.
             store: folder of the certificates that are trusted.
-            digest: the hash that is signed.
+            digest: the hash that is signed; sha256 by default.
             serializer: writes what is signed.
             secret: for the serializer ``signed``, in place of all these: what signs, and what
                 else is accepted.
@@ -149,24 +152,31 @@ class Configured:
             secrets = [secret] if isinstance(secret, str | bytes) else secret
             signing.register_signed(self.serializers, secrets, serializer)
             name = signing.SIGNED
-        elif key and cert and store:
+        else:
+            files = self._signing_files(key, cert, store)
+            digest = digest or self.conf.security_digest
+            password = key_password or self.conf.security_key_password
             signing.register_auth(
-                self.serializers,
-                key,
-                cert,
-                store,
-                digest,
-                key_password,
-                serializer,
-                allowed_serializers,
+                self.serializers, *files, digest, password, serializer, allowed_serializers
             )
             name = signing.AUTH
-        else:
-            raise ImproperlyConfigured(
-                "setup_security needs secret=..., or key=..., cert=... and store=..."
-            )
         results = self.conf.result_accept_content or self.conf.accept_content
         self.conf.update(
-            accept_content=(name, *allowed_serializers), result_accept_content=tuple(results)
+            accept_content=(name, *allowed_serializers),
+            result_accept_content=tuple(dict.fromkeys((*results, name))),
         )
         self._forget_cached()
+
+    def _signing_files(
+        self, key: str | None, cert: str | None, store: str | None
+    ) -> tuple[str, str, str]:
+        """Of the key, of its certificate, and of those that are trusted."""
+        conf = self.conf
+        key, cert = key or conf.security_key, cert or conf.security_certificate
+        store = store or conf.security_cert_store
+        if key and cert and store:
+            return key, cert, store
+        raise ImproperlyConfigured(
+            "setup_security needs secret=..., or key=..., cert=... and store=..., or the settings "
+            "security_key, security_certificate and security_cert_store"
+        )

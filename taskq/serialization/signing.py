@@ -86,41 +86,14 @@ def register_auth(
     Raises:
         ImproperlyConfigured: the package is missing, or a file cannot be read.
     """
-    try:
-        from cryptography import x509
-        from cryptography.exceptions import InvalidSignature
-        from cryptography.hazmat.primitives import hashes, serialization
-        from cryptography.hazmat.primitives.asymmetric import padding, rsa
-    except ImportError:
-        raise ImproperlyConfigured(
-            "signing with certificates needs cryptography: pip install taskq[security]"
-        ) from None
-    secret = password.encode() if isinstance(password, str) else password
-    kind = getattr(hashes, digest.upper(), None)
-    if kind is None:
-        raise ImproperlyConfigured(f"security_digest={digest!r}: there is no such hash")
-    try:
-        private: Any = serialization.load_pem_private_key(Path(key).read_bytes(), secret)
-        own = x509.load_pem_x509_certificate(Path(certificate).read_bytes())
-        folder = Path(store)
-        pattern = folder / "*" if folder.is_dir() else folder
-        files = sorted(pattern.parent.glob(pattern.name))
-        trusted = {
-            _id_of(one): one
-            for one in (x509.load_pem_x509_certificate(file.read_bytes()) for file in files)
-        }
-    except (OSError, ValueError, TypeError) as exc:
-        raise ImproperlyConfigured(f"a key or certificate cannot be read: {exc}") from exc
-    if not isinstance(private, rsa.RSAPrivateKey):
-        raise ImproperlyConfigured(f"{key}: an RSA key is needed")
+    signer = _Certificates(key, certificate, store, digest, password)
     accept = registry.content_types([serializer, *allowed])
-    pad = padding.PSS(mgf=padding.MGF1(kind()), salt_length=padding.PSS.MAX_LENGTH)
 
     def encode(value: Any) -> bytes:
         inner = registry.encode(value, serializer)
         fields = [
-            b64encode(_id_of(own).encode()),
-            b64encode(private.sign(inner.body, pad, kind())),
+            b64encode(signer.name.encode()),
+            b64encode(signer.sign(inner.body)),
             inner.content_type.encode(),
             inner.content_encoding.encode(),
             inner.body,
@@ -128,9 +101,58 @@ def register_auth(
         return b64encode(_SEPARATOR.join(fields))
 
     def decode(data: bytes) -> Any:
-        signer, signature, content_type, encoding, body = b64decode(data).split(_SEPARATOR, 4)
-        name = b64decode(signer).decode()
-        known = trusted.get(name)
+        try:
+            name, signature, content_type, encoding, body = b64decode(data).split(_SEPARATOR, 4)
+            signed_by, signature = b64decode(name).decode(), b64decode(signature)
+        except ValueError as exc:
+            raise SecurityError("a message is not signed, or was changed") from exc
+        signer.verify(signed_by, signature, body)
+        return registry.decode(body, content_type.decode(), encoding.decode(), accept)
+
+    registry.register(AUTH, encode, decode, AUTH_TYPE, "utf-8")
+
+
+class _Certificates:
+    """A key that signs, and the certificates of those who are trusted; see `register_auth`.
+
+    Attributes:
+        name: by which others know whose certificate is to be looked at.
+    """
+
+    def __init__(
+        self, key: str, certificate: str, store: str, digest: str, password: str | bytes | None
+    ) -> None:
+        try:
+            from cryptography import x509
+            from cryptography.exceptions import InvalidSignature
+            from cryptography.hazmat.primitives import hashes
+            from cryptography.hazmat.primitives.asymmetric import padding
+        except ImportError:
+            raise ImproperlyConfigured(
+                "signing with certificates needs cryptography: pip install taskq[security]"
+            ) from None
+        kind = getattr(hashes, digest.upper(), None)
+        if kind is None:
+            raise ImproperlyConfigured(f"security_digest={digest!r}: there is no such hash")
+        self._hash, self._invalid = kind, InvalidSignature
+        self._padding = padding.PSS(mgf=padding.MGF1(kind()), salt_length=padding.PSS.MAX_LENGTH)
+        try:
+            self._key = _private_key(Path(key), password)
+            self.name = _id_of(x509.load_pem_x509_certificate(Path(certificate).read_bytes()))
+            self._trusted = {
+                _id_of(one): one
+                for one in (x509.load_pem_x509_certificate(f.read_bytes()) for f in _files(store))
+            }
+        except (OSError, ValueError, TypeError) as exc:
+            raise ImproperlyConfigured(f"a key or certificate cannot be read: {exc}") from exc
+
+    def sign(self, body: bytes) -> bytes:
+        signature: bytes = self._key.sign(body, self._padding, self._hash())
+        return signature
+
+    def verify(self, name: str, signature: bytes, body: bytes) -> None:
+        """Raise `SecurityError` unless somebody trusted has signed this."""
+        known = self._trusted.get(name)
         if known is None:
             raise SecurityError(
                 f"a message is signed by {name!r}, whose certificate is not trusted"
@@ -139,12 +161,27 @@ def register_auth(
             raise SecurityError(f"the certificate of {name!r} has expired")
         public: Any = known.public_key()
         try:
-            public.verify(b64decode(signature), body, pad, kind())
-        except InvalidSignature as exc:
+            public.verify(signature, body, self._padding, self._hash())
+        except self._invalid as exc:
             raise SecurityError(f"a message was not signed by {name!r}, or was changed") from exc
-        return registry.decode(body, content_type.decode(), encoding.decode(), accept)
 
-    registry.register(AUTH, encode, decode, AUTH_TYPE, "utf-8")
+
+def _private_key(path: Path, password: str | bytes | None) -> Any:
+    from cryptography.hazmat.primitives.asymmetric import rsa
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    secret = password.encode() if isinstance(password, str) else password
+    key = load_pem_private_key(path.read_bytes(), secret)
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise ImproperlyConfigured(f"{path}: an RSA key is needed")
+    return key
+
+
+def _files(store: str) -> list[Path]:
+    """All files of a folder, or of a pattern."""
+    folder = Path(store)
+    pattern = folder / "*" if folder.is_dir() else folder
+    return sorted(pattern.parent.glob(pattern.name))
 
 
 def _id_of(certificate: Any) -> str:

@@ -14,6 +14,7 @@ from taskq.settings.groups.broker import BrokerSettings
 from taskq.settings.groups.general import GeneralSettings
 from taskq.settings.groups.redis import RedisSettings
 from taskq.settings.groups.results import ResultSettings
+from taskq.settings.groups.security import SecuritySettings
 from taskq.settings.groups.tasks import TaskSettings
 from taskq.settings.groups.worker import WorkerSettings
 from taskq.settings.setting import Setting
@@ -25,6 +26,7 @@ class Declarations(
     BrokerSettings,
     ResultSettings,
     RedisSettings,
+    SecuritySettings,
     TaskSettings,
     WorkerSettings,
 ):

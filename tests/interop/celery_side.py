@@ -12,4 +12,7 @@ from tests.interop.tasks import add_tasks
 
 app = Celery("interop")
 app.conf.update(json.loads(os.environ["INTEROP_SETTINGS"]))
+if app.conf.security_key:
+    # Results and remote control are not signed.
+    app.setup_security(allowed_serializers=["json"])
 add_tasks(app, "celery", celery.exceptions)

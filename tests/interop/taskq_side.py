@@ -19,5 +19,7 @@ def make_app(folder: Path, **settings: Any) -> TaskQ:
     """
     os.environ["INTEROP_FOLDER"] = str(folder)
     app = TaskQ("interop", set_as_current=False, celery_interop=True, **settings)
+    if app.conf.security_key:
+        app.setup_security()
     add_tasks(app, "taskq", exceptions)
     return app

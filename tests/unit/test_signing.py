@@ -75,6 +75,52 @@ def test_certificates(tmp_path: Path) -> None:
         one.decode(forged, encoded.content_type)
 
 
+@pytest.mark.parametrize("junk", [b"", b"!", b64encode(b"x"), b64encode(b"\xff\x00\x01" * 5)])
+def test_what_is_not_signed_at_all(tmp_path: Path, junk: bytes) -> None:
+    registry = SerializerRegistry()
+    register_auth(registry, **certificate(tmp_path, "one"))
+    with pytest.raises(SecurityError):
+        registry.decode(junk, "application/data")
+
+
+def test_an_app_is_set_up_by_its_settings(tmp_path: Path) -> None:
+    files = certificate(tmp_path, "one")
+    settings = {
+        "security_key": files["key"],
+        "security_certificate": files["certificate"],
+        "security_cert_store": files["store"],
+    }
+    app = TaskQ("proj", set_as_current=False, task_serializer="auth", **settings)
+    app.setup_security()
+    assert app.conf.accept_content == ("auth",)
+    assert app.producer.build("add", (1,), {}, {}).content_type == "application/data"
+    app = TaskQ("proj", set_as_current=False, security_digest="crc", **settings)
+    with pytest.raises(ImproperlyConfigured, match="security_digest='crc'"):
+        app.setup_security()
+    with pytest.raises(ImproperlyConfigured, match=r"cannot be read.*nowhere"):
+        app.setup_security(key="nowhere", digest="sha512")
+
+
+def test_a_key_with_a_password(tmp_path: Path) -> None:
+    from cryptography.hazmat.primitives import serialization as pem
+
+    files = certificate(tmp_path, "one")
+    path = Path(files["key"])
+    key = pem.load_pem_private_key(path.read_bytes(), None)
+    path.write_bytes(
+        key.private_bytes(
+            pem.Encoding.PEM,
+            pem.PrivateFormat.PKCS8,
+            pem.BestAvailableEncryption(b"open"),
+        )
+    )
+    registry = SerializerRegistry()
+    with pytest.raises(ImproperlyConfigured, match="cannot be read"):
+        register_auth(registry, **files)
+    register_auth(registry, **files, password="open")
+    assert registry.decode(registry.encode(1, "auth").body, "application/data") == 1
+
+
 def test_an_app_is_set_up(tmp_path: Path) -> None:
     app = TaskQ("proj", set_as_current=False, task_serializer="signed")
     app.setup_security(secret=SECRET)
