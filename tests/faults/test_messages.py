@@ -174,9 +174,9 @@ class TestCalls:
         result = stage.send("no.such.task")
         with pytest.raises(NotRegistered, match=r"no\.such\.task"):
             result.get(timeout=20)
+        stage.assert_all_done([result], dead=1)
         (letter,) = stage.dead_letters()
         assert "NotRegistered" in letter.reason
-        stage.assert_all_done([result], dead=1)
         still_works(stage, worker, children)
 
     def test_wrong_arguments(self, stage: Stage, worker: WorkerProcess) -> None:
