@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime, tzinfo
+from functools import cache
 from typing import Annotated, Any
 
 import msgspec
@@ -98,11 +99,21 @@ def new_id() -> str:
     Ids that were made one after the other are neighbours in an index, so that storing
     their results touches a few pages of it, where random ones touch one page each.
     """
-    number = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10))
+    try:
+        number = _random.pop()
+    except IndexError:
+        data = os.urandom(10 * 64)  # asking the system takes longer than all the rest
+        number, *more = [int.from_bytes(data[at : at + 10]) for at in range(0, 640, 10)]
+        _random.extend(more)
+    number |= time.time_ns() // 1_000_000 << 80
     text = f"{number & _NOT_FIXED | _FIXED:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+_random: list[int] = []
+"""Random numbers of 80 bits that are still to be used."""
+# A copy of this process must not make the same ids.
+os.register_at_fork(after_in_child=_random.clear)
 # The version (7) and the variant (binary 10) have their places among the random bits.
 _NOT_FIXED = ~(0xF << 76 | 0x3 << 62)
 _FIXED = 0x7 << 76 | 0x2 << 62
@@ -124,9 +135,13 @@ def step_id(task_id: str, step: str) -> str:
     return str(uuid5(NAMESPACE_OID, f"{task_id}/{step}"))
 
 
+@cache
 def origin() -> str:
     """Who sent a message, in Celery's form: ``gen<pid>@<host>``."""
     return f"gen{os.getpid()}@{os.uname().nodename}"
+
+
+os.register_at_fork(after_in_child=origin.cache_clear)
 
 
 def to_timestamp(moment: datetime | str, zone: tzinfo | None = UTC) -> float:

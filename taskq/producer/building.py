@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -73,7 +72,6 @@ class MessageBuilder:
         self._conf = conf
         self._serializers = serializers
         self._router = router
-        self._origin = (0, "")
         self._zone = time_zone(conf)
 
     def build(
@@ -194,7 +192,7 @@ class MessageBuilder:
             "parent_id": options.get("parent_id") or (parent.id if parent else None),
             "argsrepr": _short_repr(args),
             "kwargsrepr": _short_repr(kwargs),
-            "origin": self._sender(),
+            "origin": origin(),
             "ignore_result": self._ignores(options, task),
             "replaced_task_nesting": options.get("replaced_task_nesting") or 0,
             "stamped_headers": options.get("stamped_headers"),
@@ -246,13 +244,6 @@ class MessageBuilder:
                 f"{option}={value!r} is no moment: give a datetime, or ISO 8601 text such as "
                 f"{datetime(2030, 1, 31, 12, tzinfo=UTC).isoformat()!r}"
             ) from exc
-
-    def _sender(self) -> str:
-        pid, text = self._origin
-        if pid != os.getpid():
-            text = origin()
-            self._origin = (os.getpid(), text)
-        return text
 
 
 def _embed(options: CallOptions) -> dict[str, Any]:

@@ -142,6 +142,20 @@ def test_the_random_part_is_random() -> None:
         assert 20 < sum(number >> bit & 1 for number in seen) < 180
 
 
+def test_a_copy_of_the_process_makes_other_ids_and_has_another_name() -> None:
+    new_id(), origin()
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.write(writer, f"{new_id()} {origin()}".encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    theirs, name = os.read(reader, 1000).decode().split()
+    os.close(reader), os.close(writer)
+    assert theirs[14:] not in [new_id()[14:] for _ in range(100)]
+    assert name.startswith(f"gen{pid}@")
+
+
 def test_step_ids_are_the_same_for_every_execution() -> None:
     assert step_id("1", "chain") == step_id("1", "chain")
     assert len({step_id(i, s) for i in ("1", "2") for s in ("chain", "callback-0")}) == 4

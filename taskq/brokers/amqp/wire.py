@@ -45,7 +45,11 @@ def to_parcel(message: TaskMessage, delivery_mode: int) -> Parcel:
         headers = {**headers, ONCE: message.once}
     if message.due is not None and not headers.get("eta"):
         headers = {**headers, DUE: repr(message.due)}
-    if exact := {key: value for key, value in headers.items() if _has_float(value)}:
+    if exact := {
+        key: value
+        for key, value in headers.items()
+        if type(value) not in _WITHOUT and _has_float(value)
+    }:
         headers = {**headers, EXACT: msgspec.json.encode(exact).decode()}
     task_id = headers.get("id")
     known = task_id if type(task_id) is str else None
@@ -62,6 +66,10 @@ def to_parcel(message: TaskMessage, delivery_mode: int) -> Parcel:
         new_id(),
         message.delivery_mode or delivery_mode,
     )
+
+
+_WITHOUT = frozenset({str, int, bool, type(None)})
+"""Types that hold no floating-point number."""
 
 
 def _has_float(value: Any) -> bool:
