@@ -55,23 +55,18 @@ def add(x, y):
 """
 
 
-class Project:
-    """A Django project: the package ``proj``, and the app ``work`` with a model and tasks.
+class Commands:
+    """The commands that are run in a project's folder.
 
     Args:
-        folder: where it is made.
+        folder: where it is.
+        package: that of its settings.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, package: str = "proj") -> None:
         self.folder = folder
+        self.package = package
         self._running: list[Running] = []
-        self.write("manage.py", MANAGE)
-        self.write("proj/__init__.py", "")
-        self.write("proj/urls.py", "urlpatterns = []")
-        self.write("proj/settings.py", SETTINGS)
-        self.write("work/__init__.py", "")
-        self.write("work/models.py", MODELS)
-        self.write("work/tasks.py", TASKS)
 
     def write(self, path: str, code: str) -> None:
         """Write a file."""
@@ -81,7 +76,7 @@ class Project:
 
     def set(self, **settings: Any) -> None:
         """Add settings."""
-        with (self.folder / "proj/settings.py").open("a") as file:
+        with (self.folder / self.package / "settings.py").open("a") as file:
             file.writelines(f"{name} = {value!r}\n" for name, value in settings.items())
 
     def add(self, path: str, code: str) -> None:
@@ -100,7 +95,8 @@ class Project:
     def shell(self, code: str, check: bool = True) -> str:
         """Run a program in the project; returns what it writes."""
         head = (
-            "import os, django; os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'proj.settings'); "
+            "import os, django; "
+            f"os.environ.setdefault('DJANGO_SETTINGS_MODULE', '{self.package}.settings'); "
             "django.setup()\n"
         )
         return self._run([sys.executable, "-c", head + textwrap.dedent(code)], check)
@@ -138,3 +134,21 @@ class Project:
         )
         assert not check or ended.returncode == 0, ended.stdout
         return ended.stdout
+
+
+class Project(Commands):
+    """A Django project: the package ``proj``, and the app ``work`` with a model and tasks.
+
+    Args:
+        folder: where it is made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.write("manage.py", MANAGE)
+        self.write("proj/__init__.py", "")
+        self.write("proj/urls.py", "urlpatterns = []")
+        self.write("proj/settings.py", SETTINGS)
+        self.write("work/__init__.py", "")
+        self.write("work/models.py", MODELS)
+        self.write("work/tasks.py", TASKS)

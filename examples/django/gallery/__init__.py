@@ -1,0 +1,1 @@
+"""The project; `taskq -A gallery` finds its app by itself."""

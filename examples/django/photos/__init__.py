@@ -1,0 +1,1 @@
+"""An app: photos, their thumbnails, and a report each day."""
