@@ -29,8 +29,8 @@ class AsyncResult(KnownOutcome, ResultTree, Generic[R]):
 
     Args:
         id: the task's id.
-        backend: the store to ask.
-        codec: reads what the store keeps.
+        backend: the store to ask; the current app's by default.
+        codec: reads what the store keeps; likewise.
         task_name: the task's name, where known.
         parent: the result of the step before, in a chain: an `AsyncResult` or `GroupResult`.
     """
@@ -41,11 +41,14 @@ class AsyncResult(KnownOutcome, ResultTree, Generic[R]):
     def __init__(
         self,
         id: str,
-        backend: Callable[[], Backend],
-        codec: Callable[[], ResultCodec],
+        backend: Callable[[], Backend] | None = None,
+        codec: Callable[[], ResultCodec] | None = None,
         task_name: str | None = None,
         parent: Any = None,
     ) -> None:
+        if backend is None or codec is None:
+            app = get_current_app()
+            backend, codec = (lambda: app.backend), (lambda: app.result_codec)
         super().__init__(id, backend, codec, task_name)
         self.parent = parent
         self._revoke: Callable[..., Any] | None = None

@@ -158,6 +158,12 @@ def test_the_end_is_asked_for_once(app: TaskQ, store: Store) -> None:
     assert progress.info == 2
 
 
+def test_an_id_is_enough_where_there_is_a_current_app(store: Store) -> None:
+    assert AsyncResult("1").state == states.PENDING
+    store(states.SUCCESS, 3)
+    assert AsyncResult("1").get() == 3
+
+
 def test_same_ids_are_the_same_result(app: TaskQ) -> None:
     one, two, other = app.AsyncResult("1"), app.AsyncResult("1", "name"), app.AsyncResult("2")
     assert one == two
