@@ -14,9 +14,9 @@ import struct
 import termios
 from collections.abc import Callable
 
-LARGE = 64 * 1024
-"""Bytes above which a packet travels as a file descriptor."""
-BUFFER = 2 * LARGE
+LARGE = 128 * 1024
+"""Bytes above which a packet travels as a file descriptor; a socket holds 208 KiB by default."""
+BUFFER = LARGE + 4096
 Wait = Callable[[int], None]
 """Waits until a descriptor can be read, and lets others run meanwhile."""
 _BY_DESCRIPTOR = b"\x00"
