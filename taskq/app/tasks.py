@@ -19,12 +19,13 @@ from typing import (
     overload,
 )
 
-from taskq import discovery, signals
+from taskq import context, discovery, signals
 from taskq.exceptions import AlreadyRegistered, ImproperlyConfigured
 from taskq.registry import TaskRegistry
 from taskq.serialization import SerializerRegistry
 from taskq.settings import Settings
 from taskq.task import Task, TaskOptions
+from taskq.task.annotations import annotate
 
 if TYPE_CHECKING:
     from taskq.app.app import TaskQ
@@ -90,6 +91,8 @@ class TaskMaker:
     def _make_task(
         self, function: Callable[..., Any], bind: bool, options: dict[str, Any]
     ) -> AnyTask:
+        shared = options.pop("shared", False)
+        given = {"bind": bind, **options}
         base = options.pop("base", None) or self._task_cls or Task
         unknown = [name for name in options if not hasattr(Task, name)]
         if unknown and base is Task:
@@ -98,7 +101,10 @@ class TaskMaker:
                 f"see taskq.task.TaskOptions for those that exist"
             )
         options.setdefault("name", self.gen_task_name(function.__name__, function.__module__))
-        return self.register_task(make_task(function, bind, options, base))
+        task = self.register_task(make_task(function, bind, options, base))
+        if shared:
+            context.add_shared_task(function, {**given, "name": task.name}, task)
+        return task
 
     def register_task(self, task: AnyTask | type[AnyTask]) -> AnyTask:
         """Take in a class-based task, or an instance of one.
@@ -117,18 +123,11 @@ class TaskMaker:
                     f"two tasks are named {instance.name!r}, in {_place(known)} and in "
                     f"{_place(instance)}: give one of them another name="
                 )
-            self._annotate(instance)
+            annotate(instance, self.conf.task_annotations)
             instance.bind(cast("TaskQ", self))
             self.serializers.register_annotations(instance.run)
             self.tasks[instance.name] = instance
         return instance
-
-    def _annotate(self, task: AnyTask) -> None:
-        """Apply the setting ``task_annotations``: attributes by task name, ``*`` for all."""
-        annotations = self.conf.task_annotations or {}
-        for name in ("*", task.name):
-            for attribute, value in (annotations.get(name) or {}).items():
-                setattr(task, attribute, value)
 
     def adopt(
         self, function: Callable[..., Any], options: dict[str, Any], task: AnyTask | None = None

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 class TaskOptions(TypedDict, total=False):
     """Options of a task: keywords of the decorator, and attributes of the class.
 
-    They are explained at the attributes of `Task`.
+    They are explained at the attributes of `Task`; ``base`` is the class that it is made of, and
+    a task that is ``shared`` is taken in by every app that is made later, too.
     """
 
     name: str
     base: type[Task[..., Any]]
+    shared: bool
     typing: bool
     max_retries: int | None
     default_retry_delay: float

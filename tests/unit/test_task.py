@@ -9,7 +9,13 @@ from typing import Any, ClassVar
 import pytest
 
 from taskq import Retry, Task, TaskQ, context, shared_task, states
-from taskq.exceptions import AlreadyRegistered, EncodeError, NotRegistered, OperationalError
+from taskq.exceptions import (
+    AlreadyRegistered,
+    EncodeError,
+    ImproperlyConfigured,
+    NotRegistered,
+    OperationalError,
+)
 from taskq.message import TaskMessage
 
 
@@ -161,6 +167,56 @@ def test_annotations() -> None:
         def sub() -> None: ...
 
         assert (add.queue, add.max_retries, sub.queue) == ("fast", 1, "slow")
+
+
+def test_annotations_by_objects_and_around_methods() -> None:
+    class ByQueue:
+        def annotate(self, task: Task[..., Any]) -> dict[str, Any] | None:
+            return {"max_retries": 7} if task.queue == "slow" else None
+
+        def annotate_any(self) -> dict[str, Any]:
+            return {"priority": 3}
+
+    def louder(run: Any) -> Any:
+        return lambda text: run(text).upper()
+
+    annotations = [{"*": {"@run": louder}}, ByQueue()]
+    with TaskQ("own", set_as_current=False, task_annotations=annotations) as app:
+
+        @app.task(name="slow", queue="slow")
+        def slow(text: str) -> str:
+            return text
+
+        @app.task(name="fast")
+        def fast(text: str) -> str:
+            return text
+
+        assert (slow.max_retries, fast.max_retries) == (7, 3)
+        assert (slow.priority, fast.priority) == (3, 3)
+        assert (slow("a"), fast.apply(("b",)).get()) == ("A", "B")
+
+
+def test_annotations_that_are_none() -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"task_annotations has 'proj.add'.*annotate"):
+        TaskQ("own", set_as_current=False, task_annotations=["proj.add"])
+
+
+def test_a_shared_task_of_an_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskq.context._shared", [])
+    with TaskQ("one", set_as_current=False) as one:
+
+        @one.task(name="everywhere", shared=True, max_retries=9)
+        def everywhere() -> int:
+            return 1
+
+        @one.task(name="here")
+        def here() -> None: ...
+
+    with TaskQ("two", set_as_current=False) as two:
+        assert "here" not in two.tasks
+        found = two.tasks["everywhere"]
+        assert (found.app, found.max_retries, found()) == (two, 9, 1)
+        assert everywhere.app is one
 
 
 def test_shared_tasks_belong_to_every_app(app: TaskQ) -> None:

@@ -33,7 +33,9 @@ class TaskSettings:
         False, "Run tasks at once in the calling process instead of sending them; for tests."
     )
     task_annotations: Any = setting(
-        None, "Task attributes by task name (`*` for all), to be changed without touching the code."
+        None,
+        "Task attributes by task name (`*` for all), to be changed without touching the code; or "
+        "objects with a method `annotate(task)`. An attribute `@run` is a function around `run`.",
     )
     task_compression: str | None = setting(
         None, "Compression of messages: gzip, bzip2, lzma, brotli or zstd."
