@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from taskq.message import TaskMessage
+from msgspec.structs import replace
+
+from taskq.message import TaskMessage, to_isoformat
 from taskq.producer import CallOptions, Producer, SendOptions
 from taskq.request import Request
 
@@ -103,3 +106,22 @@ def retry_message(
             message.headers["compression"] = old.headers["compression"]
     message.headers.update((k, v) for k, v in old.headers.items() if k not in _RENEWED)
     return message
+
+
+def retry_of_lost(task: Task[..., Any], message: TaskMessage, queue: str) -> TaskMessage | None:
+    """The message of the next run of a task whose process has died; None if it has had them all.
+
+    Its arguments are passed on as they came: the worker's parent does not open them.
+
+    Args:
+        task: the task.
+        message: the run that was lost.
+        queue: where it was taken from.
+    """
+    request = Request(message)
+    if task.max_retries is not None and request.retries >= task.max_retries:
+        return None
+    due = time.time() + task.default_retry_delay
+    headers = {**message.headers, "retries": request.retries + 1, "eta": to_isoformat(due)}
+    once = f"{request.run_key}:retry"
+    return replace(message, headers=headers, exchange="", routing_key=queue, due=due, once=once)

@@ -34,6 +34,7 @@ class TaskOptions(TypedDict, total=False):
     acks_on_failure: bool
     acks_on_timeout: bool
     reject_on_worker_lost: bool
+    retry_on_worker_lost: bool
     throws: tuple[type[BaseException], ...]
     expires: float
     priority: int
@@ -80,6 +81,8 @@ class TaskAttributes:
         acks_on_failure: a failure is acknowledged; otherwise it is a dead letter.
         acks_on_timeout: a hard time limit is acknowledged; otherwise it runs again.
         reject_on_worker_lost: run again when its process died; otherwise it failed.
+        retry_on_worker_lost: when its process died, send it again as `retry` does, with the delay
+            and the number of retries of that; comes before `reject_on_worker_lost`.
         throws: exceptions that are no surprise, logged without a traceback.
         expires: seconds after which it is dropped if it has not started.
         priority: 0 to 9, 9 first.
@@ -119,6 +122,7 @@ class TaskAttributes:
     acks_on_failure: bool | None = None
     acks_on_timeout: bool | None = None
     reject_on_worker_lost: bool | None = None
+    retry_on_worker_lost: bool | None = None
     throws: tuple[type[BaseException], ...] = ()
     expires: float | None = None
     priority: int | None = None

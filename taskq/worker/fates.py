@@ -13,6 +13,7 @@ from taskq.brokers.base import Delivery, Fate, Settlement
 from taskq.exceptions import TaskQError, TimeLimitExceeded, WorkerLostError
 from taskq.execution import Report, Sentence
 from taskq.follow_ups import FollowUps
+from taskq.retrying import retry_of_lost
 from taskq.worker.job import Job, Verdict
 from taskq.worker.pool.base import Loss
 
@@ -106,6 +107,9 @@ class Fates:
 
     def _crashed(self, job: Job, detail: str) -> Settlement | Verdict:
         error = WorkerLostError(f"{detail} while running {job.label}")
+        by_retry = job.task.retry_on_worker_lost
+        if self._conf.task_retry_on_worker_lost if by_retry is None else by_retry:
+            return self._retried(job, error)
         again = job.task.reject_on_worker_lost
         again = self._conf.task_reject_on_worker_lost if again is None else again
         if not again or job.acknowledged:
@@ -120,6 +124,17 @@ class Fates:
             return verdict
         logger.error("%s; it will run again (crash %d of %d)", error, crashes, limit)
         return Settlement(job.delivery, Fate.REQUEUE, crashed=True)
+
+    def _retried(self, job: Job, error: TaskQError) -> Settlement | Verdict:
+        """Sent again as `Task.retry` does it, or failed if no retry is left."""
+        delivery = job.delivery
+        following = retry_of_lost(job.task, delivery.message, delivery.queue)
+        if following is None:
+            return self._failed(job, error)
+        logger.error("%s; it is retried in %g s", error, job.task.default_retry_delay)
+        signals.task_retry.send(job.task, request=delivery.message, reason=error, einfo=None)
+        outcome = self._outcome(delivery, states.RETRY, error)
+        return Settlement(delivery, Fate.DONE, outcome, [following], acknowledged=job.acknowledged)
 
     def _failed(self, job: Job, error: TaskQError) -> Verdict:
         """It failed, though no code of its own could say so."""

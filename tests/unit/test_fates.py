@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -187,6 +188,27 @@ def test_whether_it_runs_again_after_a_crash(
         assert settlement.fate is Fate.DONE
         assert failure(app, settlement) == "WorkerLostError"
         assert len(failures) == 1
+
+
+@pytest.mark.parametrize("setting", [True, False])
+def test_a_lost_process_can_be_a_retry(app: TaskQ, setting: bool) -> None:
+    app.conf.update(task_retry_on_worker_lost=setting)
+    options: dict[str, Any] = {} if setting else {"retry_on_worker_lost": True}
+    task = app.task(name="add", max_retries=1, default_retry_delay=60, **options)(lambda: None)
+    job = make_job(app, task)
+    settlement = lost(app, job, Loss.CRASHED, "signal 9")
+    assert (settlement.fate, settlement.crashed) == (Fate.DONE, False)
+    assert settlement.outcome is not None
+    assert settlement.outcome.state == "RETRY"
+    (following,) = settlement.follow_ups
+    before = job.delivery.message
+    assert (following.id, following.body) == (before.id, before.body)
+    assert (following.headers["retries"], following.routing_key) == (1, job.delivery.queue)
+    assert following.once == f"{before.id}:0:retry"
+    assert following.due is not None
+    assert 50 < following.due - time.time() <= 60
+    job.delivery.message = following
+    assert failure(app, lost(app, job, Loss.CRASHED, "signal 9")) == "WorkerLostError"
 
 
 def test_what_was_acknowledged_is_lost_in_a_crash(

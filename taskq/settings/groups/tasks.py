@@ -124,6 +124,11 @@ class TaskSettings:
     task_remote_tracebacks: bool = setting(
         True, "Errors raised by `get()` carry the worker's traceback as a note."
     )
+    task_retry_on_worker_lost: bool = setting(
+        False,
+        "Send a task again as `retry` does, with its `default_retry_delay` and `max_retries`, if the "
+        "process that ran it died. Comes before `task_reject_on_worker_lost`.",
+    )
     task_routes: Any = setting(
         None,
         "Which queue a task goes to: a mapping from name or pattern to queue or options, a "
