@@ -103,7 +103,7 @@ class Producer(MessageBuilder):
                 if pause is None:
                     raise _give_up(exc, messages) from exc
                 time.sleep(pause)
-        _announce(signals.after_task_publish, messages)
+        _announce_after(messages)
         if self._conf.task_send_sent_event and self._events is not None:
             self._events().sent(messages)
 
@@ -146,7 +146,7 @@ class Producer(MessageBuilder):
                 if pause is None:
                     raise _give_up(exc, messages) from exc
                 await asyncio.sleep(pause)
-        _announce(signals.after_task_publish, messages)
+        _announce_after(messages)
         if self._conf.task_send_sent_event and self._events is not None:
             await self._events().asent(messages)
 
@@ -155,7 +155,7 @@ class Producer(MessageBuilder):
         for show in self._middleware.messages:
             for message in messages:
                 show(message)
-        _announce(signals.before_task_publish, messages)
+        _announce_before(messages)
 
     def prepare(self, messages: Sequence[TaskMessage]) -> None:
         """What comes before publishing, for those who publish in a step of their own.
@@ -171,7 +171,7 @@ class Producer(MessageBuilder):
 
     def published(self, messages: Sequence[TaskMessage]) -> None:
         """What comes after publishing, for the same."""
-        _announce(signals.after_task_publish, messages)
+        _announce_after(messages)
         if self._conf.task_send_sent_event and self._events is not None:
             self._events().sent(messages)
 
@@ -194,11 +194,11 @@ class Producer(MessageBuilder):
         )
 
 
-def _announce(signal: signals.Signal, messages: Sequence[TaskMessage]) -> None:
-    if not signal.receivers:
+def _announce_before(messages: Sequence[TaskMessage]) -> None:
+    if not signals.before_task_publish.receivers:
         return
     for message in messages:
-        signal.send(
+        signals.before_task_publish.send(
             message.task,
             body=message.body,
             exchange=message.exchange,
@@ -207,6 +207,19 @@ def _announce(signal: signals.Signal, messages: Sequence[TaskMessage]) -> None:
             properties={"priority": message.priority, "reply_to": message.reply_to},
             declare=[],
             retry_policy=None,
+        )
+
+
+def _announce_after(messages: Sequence[TaskMessage]) -> None:
+    if not signals.after_task_publish.receivers:
+        return
+    for message in messages:
+        signals.after_task_publish.send(
+            message.task,
+            body=message.body,
+            exchange=message.exchange,
+            routing_key=message.routing_key,
+            headers=message.headers,
         )
 
 

@@ -199,14 +199,17 @@ class Dispatcher:
 
     def _twin(self, delivery: Delivery) -> Job | None:
         """The job of the same message, if there is one here."""
-        message = delivery.message
+        headers = delivery.message.headers
         for job in self._jobs.values():
-            mine = job.delivery
+            mine = job.delivery.message.headers
             if (
                 not job.given_back
-                and mine.message.headers["id"] == message.headers["id"]
-                and mine.queue == delivery.queue
-                and mine.message.headers.get("retries") == message.headers.get("retries")
+                and mine["id"] == headers["id"]
+                and job.delivery.queue == delivery.queue
+                # A retry, and what takes a task's place, have its id and are here while its own
+                # settlement is being written.
+                and mine.get("retries") == headers.get("retries")
+                and mine.get("replaced_task_nesting") == headers.get("replaced_task_nesting")
             ):
                 return job
         return None

@@ -268,7 +268,11 @@ def test_one_that_is_given_back_may_come_again_at_once(app: TaskQ, how: str) -> 
     assert bench.running == ["a"]
 
 
-@pytest.mark.parametrize("other", [{"task_id": "2"}, {"queue": "other"}, {"retries": 1}], ids=str)
+@pytest.mark.parametrize(
+    "other",
+    [{"task_id": "2"}, {"queue": "other"}, {"retries": 1}, {"replaced_task_nesting": 1}],
+    ids=str,
+)
 def test_what_only_looks_the_same_runs_as_well(app: TaskQ, other: dict[str, Any]) -> None:
     bench = Bench(app)
     bench.admit("a", task_id="1")

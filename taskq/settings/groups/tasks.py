@@ -126,8 +126,8 @@ class TaskSettings:
     )
     task_retry_on_worker_lost: bool = setting(
         False,
-        "Send a task again as `retry` does, with its `default_retry_delay` and `max_retries`, if the "
-        "process that ran it died. Comes before `task_reject_on_worker_lost`.",
+        "Send a task again as `retry` does, with its `default_retry_delay` and `max_retries`, if "
+        "the process that ran it died. Comes before `task_reject_on_worker_lost`.",
     )
     task_routes: Any = setting(
         None,
