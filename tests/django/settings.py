@@ -49,3 +49,14 @@ CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"
 
 TASKQ_BROKER_URL = "memory://"
 TASKQ_RESULT_BACKEND = "memory://"
+TASKQ_IMPORTS = ["tests.django.shop.django_tasks"]
+TASKS: dict[str, dict[str, Any]] = {
+    "default": {
+        "BACKEND": "taskq.contrib.django.tasks.TaskqBackend",
+        "QUEUES": ["default", "slow"],
+    },
+    "later": {
+        "BACKEND": "taskq.contrib.django.tasks.TaskqBackend",
+        "ENQUEUE_ON_COMMIT": True,
+    },
+}

@@ -98,3 +98,42 @@ class TestMistakes:
         project.set(TASKQ_APP="proj.nothing")
         told = project.manage("check", check=False)
         assert "proj has no 'nothing'" in told
+
+
+DJANGOS_TASKS = """\
+import os, signal
+from pathlib import Path
+try:
+    from django.tasks import task
+except ImportError:
+    from django_tasks import task
+
+@task(takes_context=True)
+def die_once(context, mark):
+    if not Path(mark).exists():
+        Path(mark).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return context.attempt
+"""
+
+
+@pytest.mark.parametrize("pool", ["prefork", "asyncio"])
+def test_djangos_own_tasks(project: Project, pool: str):
+    project.set(
+        TASKS={"default": {"BACKEND": "taskq.contrib.django.tasks.TaskqBackend"}},
+        TASKQ_BROKER_LEASE=2,
+    )
+    project.write("work/tasks.py", DJANGOS_TASKS)
+    project.write("work/models.py", "from work import tasks\n")  # before there is an app
+    worker = project.worker("-P", pool, "-c", "1")
+    out = project.shell("""
+        import time
+        from work.tasks import die_once
+        result = die_once.enqueue("mark")
+        while not result.is_finished:
+            time.sleep(0.05)
+            result.refresh()
+        print(result.status, result.return_value, result.attempts, len(set(result.worker_ids)))
+    """)
+    assert out == "SUCCESSFUL 2 2 1\n"
+    assert worker.stop() == 0

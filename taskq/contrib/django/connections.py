@@ -62,7 +62,7 @@ def _close_thread() -> None:
 
 
 def close_all(**kwargs: Any) -> None:
-    """Close what must not be shared with the children that a worker is about to start."""
+    """Close what was opened while the app was loaded, before a worker has children, and in them."""
     for connection in connections.all(initialized_only=True):
         connection.close()
         # PostgreSQL's has one; its threads would keep children from being copies of this process.

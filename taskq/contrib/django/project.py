@@ -121,7 +121,9 @@ def attach(app: TaskQ) -> None:
         _add_outbox(app)
     app.packages = _installed
     app.autodiscover_tasks()
-    signals.worker_before_create_process.connect(close_all, weak=False, dispatch_uid=NAME)
+    # Children that are programs of their own may connect as well, while they load the app.
+    for signal in (signals.worker_before_create_process, signals.worker_process_init):
+        signal.connect(close_all, weak=False, dispatch_uid=NAME)
 
 
 def _add_outbox(app: TaskQ) -> None:

@@ -1,0 +1,1 @@
+"""A backend for Django's own tasks, `django.tasks`."""
