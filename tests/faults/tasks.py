@@ -134,6 +134,17 @@ def _add_plain(app: TaskQ, journal: Journal, gates: Gates) -> None:
             raise ValueError("it has faltered")
         return key
 
+    @app.task(name="stir", bind=True)
+    def stir(self: Any, key: int) -> int:
+        """A little of everything, which of it by its number."""
+        if key % 10 == 0:
+            raise ValueError(f"number {key} fails")
+        if key % 97 == 0 and self.request.retries < 1:
+            raise self.retry(countdown=0.01)
+        if key % 101 == 0:
+            self.update_state(state="PROGRESS", meta={"number": key})
+        return key
+
     @app.task(name="reject")
     def reject(requeue: bool) -> None:
         raise Reject("no", requeue=requeue)
