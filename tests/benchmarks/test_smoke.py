@@ -61,3 +61,24 @@ def test_every_measure_yields_its_figures(
     texts = ["".join(node.itertext()) for node in plot.iter("{http://www.w3.org/2000/svg}text")]
     assert subject in texts
     assert not (tmp_path / "cache").exists(), "taskq needs no environment of its own"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the benchmarks read /proc")
+def test_tasks_that_wait(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "benchmarks.waiting", f"sqlite:///{tmp_path}/taskq.db"),
+            *("--pools", "asyncio,threads", "--tasks", "20", "--concurrency", "20"),
+            *("--seconds", "0.1"),
+        ],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    head, *rows = [line.split() for line in done.stdout.splitlines()]
+    assert head[0] == "pool"
+    assert [row[0] for row in rows] == ["asyncio", "asyncio", "threads", "threads"]
+    for row in rows:
+        idle, peak = float(row[-5]), float(row[-4])
+        assert 0 < idle <= peak

@@ -18,16 +18,19 @@ class Watch:
     def __init__(self, loop: asyncio.AbstractEventLoop, look: Callable[[], float | None]) -> None:
         self._loop = loop
         self._look = look
-        self._next: asyncio.TimerHandle | None = None
+        self._next: asyncio.Handle | None = None
+        # Not asked of the handle: uvloop makes a plain one of a call that is due at once.
+        self._due = 0.0
         self._stopped = False
 
     def wake(self, delay: float = 0.01) -> None:
         """Look in `delay` seconds, unless a look is due sooner."""
         when = self._loop.time() + delay
-        if self._stopped or (self._next is not None and self._next.when() <= when):
+        if self._stopped or (self._next is not None and self._due <= when):
             return
         if self._next is not None:
             self._next.cancel()
+        self._due = when
         self._next = self._loop.call_at(when, self._run)
 
     def stop(self) -> None:
