@@ -22,6 +22,8 @@ if str(Path(__file__).resolve().parent) in sys.path:
 
 from tests.servers import (
     MissingServerError,
+    chromedriver_binary,
+    chromium_binary,
     mariadb_binary,
     memcached_binary,
     postgresql_binary,
@@ -36,6 +38,8 @@ SERVERS: dict[str, Callable[[], str]] = {
     "postgresql": postgresql_binary,
     "mariadb-server": mariadb_binary,
     "memcached": memcached_binary,
+    "chromium": chromium_binary,  # looks at the admin of Django
+    "chromium-driver": chromedriver_binary,
 }
 
 #: Asked by every package script before it starts a service; 101 means "no".

@@ -14,6 +14,7 @@ shared by several processes: see ``shared``.
 """
 
 from tests.servers.base import HOST, MissingServerError, Server, ServerError, free_ports
+from tests.servers.browser import browser, chromedriver_binary, chromium_binary
 from tests.servers.mariadb import MariaDBServer, mariadb_binary, mariadb_server
 from tests.servers.memcached import MemcachedServer, memcached_binary, memcached_server
 from tests.servers.mongodb import MongoDBServer, mongodb_server
@@ -58,6 +59,9 @@ __all__ = [
     "Server",
     "ServerError",
     "VirtualHost",
+    "browser",
+    "chromedriver_binary",
+    "chromium_binary",
     "free_ports",
     "mariadb_binary",
     "mariadb_server",

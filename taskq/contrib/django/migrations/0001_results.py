@@ -143,6 +143,10 @@ class Migration(migrations.Migration):
                 "verbose_name": "task result",
                 "verbose_name_plural": "task results",
                 "ordering": ("-changed", "-id"),
+                "permissions": (
+                    ("retry_taskresult", "Can send a task again"),
+                    ("revoke_taskresult", "Can revoke a task"),
+                ),
                 "indexes": [
                     models.Index(fields=["changed", "id"], name="taskq_taskresult_changed"),
                     models.Index(fields=["state", "changed"], name="taskq_taskresult_state"),

@@ -2,7 +2,7 @@
 
 from django.db import migrations, models
 
-import taskq.contrib.django.models.schedules
+import taskq.contrib.django.models.marks
 
 
 class Migration(migrations.Migration):
@@ -271,7 +271,7 @@ class Migration(migrations.Migration):
                 (
                     "namespace",
                     models.CharField(
-                        default=taskq.contrib.django.models.schedules.current_namespace,
+                        default=taskq.contrib.django.models.marks.current_namespace,
                         editable=False,
                         max_length=200,
                         verbose_name="app",

@@ -75,6 +75,10 @@ class TaskResult(models.Model):
         verbose_name = _("task result")
         verbose_name_plural = _("task results")
         ordering = ("-changed", "-id")
+        permissions = (
+            ("retry_taskresult", "Can send a task again"),
+            ("revoke_taskresult", "Can revoke a task"),
+        )
         # Not unique=True: PostgreSQL would get a second index, for LIKE, that nobody asks.
         constraints = (
             models.UniqueConstraint(fields=("task_id",), name="taskq_taskresult_task_id"),
@@ -93,6 +97,12 @@ class TaskResult(models.Model):
     def ready(self) -> bool:
         """Has it ended?"""
         return self.state in states.READY_STATES
+
+    @property
+    def more_parts(self) -> dict[str, Any]:
+        """Whatever else the document has: children, group, parent."""
+        parts: dict[str, Any] = json.loads(self.more) if self.more else {}
+        return parts
 
     @property
     def value(self) -> Any:

@@ -21,12 +21,11 @@ def database_backend(url: str, conf: Settings) -> Backend:
         ImproperlyConfigured: Django is not set up, or has no database of that name.
     """
     require_django("result_backend", url)
-    from django.db import connections, router
+    from django.db import connections
 
-    from taskq.contrib.django.models import TaskResult
     from taskq.contrib.django.results.backend import DjangoBackend
 
-    alias = _alias(url) or router.db_for_write(TaskResult)
+    alias = _database(url)
     if alias not in connections.databases:
         raise ImproperlyConfigured(
             f"result_backend={url!r}: DATABASES has no {alias!r}, there are "
@@ -59,6 +58,20 @@ def cache_backend(url: str, conf: Settings) -> Backend:
         raise ImproperlyConfigured(f"result_backend={url!r}: the cache {alias!r} keeps nothing")
     prefix = key_prefix(conf.result_backend_transport_options)
     return DjangoCacheBackend(alias, conf.result_expires or 0.0, prefix)
+
+
+def results_alias(conf: Settings) -> str:
+    """The database of the results, for those who look at it by its models."""
+    url = conf.result_backend or ""
+    return _database(url if url.partition("://")[0] == "django-db" else "")
+
+
+def _database(url: str) -> str:
+    from django.db import router
+
+    from taskq.contrib.django.models import TaskResult
+
+    return _alias(url) or router.db_for_write(TaskResult)
 
 
 def _alias(url: str) -> str:
