@@ -22,13 +22,13 @@ from taskq.request import Request
 class Connections(Middleware):
     """Looks after connections around every task that a worker runs.
 
-    A task that is run eagerly shares the connections, and perhaps the transaction, of whoever
-    called it: those are left alone.
+    A task that is run eagerly, or drained by a test, shares the connections, and perhaps the
+    transaction, of whoever called it: those are left alone.
     """
 
     def execute(self, request: Request, run: Callable[[], Any]) -> Any:
         """Around a plain function: in its own thread, whose connections it uses."""
-        if request.is_eager:
+        if request.is_eager or _in_transaction():
             return run()
         reset_queries()
         close_old_connections()
@@ -54,6 +54,11 @@ class Connections(Middleware):
                 # Without a thread nothing was opened, and none has to be started for this.
                 if context in SyncToAsync.context_to_thread_executor:
                     await sync_to_async(_close_thread)()
+
+
+def _in_transaction() -> bool:
+    """Has somebody begun a transaction in this thread, before the task?"""
+    return any(each.in_atomic_block for each in connections.all(initialized_only=True))
 
 
 def _close_thread() -> None:
