@@ -82,6 +82,12 @@ def drain_results(session: Session) -> Values:
     return _drain(session, "drain_results")
 
 
+def drain_beside(session: Session) -> Values:
+    """The same as `drain`, while one of the worker's processes is busy with a long task."""
+    session.ask("hold", slot=session.plan.tasks, seconds=plan.BESIDE)
+    return _drain(session, "drain_beside")
+
+
 def _drain(session: Session, prefix: str) -> Values:
     count = session.plan.tasks
     session.ask("enqueue", first=0, count=count)
@@ -321,6 +327,12 @@ MEASURES: dict[str, Measure] = {
             _drain_figures("drain_results", "results on"),
             drain_results,
             keep_results=True,
+        ),
+        Measure(
+            "drain-beside",
+            "the first of these while one process is busy with a task of a minute",
+            _drain_figures("drain_beside", "beside a long task"),
+            drain_beside,
         ),
         Measure(
             "backlog",

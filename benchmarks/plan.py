@@ -67,6 +67,8 @@ MIXED_LONG = 2
 """Long tasks among them, as many as a worker runs at a time."""
 DELAY = 86_400.0
 """Seconds that the delayed tasks beside a long queue have to wait: longer than any run."""
+BESIDE = 60.0
+"""Seconds of the long task beside which a queue is worked off."""
 WARM_UP = 20
 """Tasks that a worker runs before its latency, memory or idling is measured."""
 

@@ -50,6 +50,7 @@ class Producer:
             "enqueue": self.enqueue,
             "bulk": self.bulk,
             "fill": self.fill,
+            "hold": self.hold,
             "round_trips": self.round_trips,
             "mixed": self.mixed,
             "workflow": self.workflow,
@@ -96,6 +97,11 @@ class Producer:
         send = self._bulk_call(countdown)
         for at in range(0, count, batch):
             await send([slot] * min(batch, count - at))
+        return {}
+
+    async def hold(self, slot: int, seconds: float) -> Answer:
+        """Sends one task that keeps a process busy; not timed."""
+        await self._adapter.enqueue_hold(slot, seconds)
         return {}
 
     def _bulk_call(self, countdown: float) -> Callable[[Sequence[int]], Awaitable[None]]:
