@@ -155,13 +155,24 @@ def _mongodb(url: str, conf: Settings) -> Backend:
     return MongoBackend(url, conf, _expires(conf))
 
 
-def _rpc(url: str, conf: Settings) -> Backend:
-    if scheme_of(conf.broker_url) not in AMQP_SCHEMES:
+def _rpc_place(url: str, conf: Settings) -> str:
+    """The RabbitMQ that results are sent by: the broker, or the one that the URL names."""
+    scheme = scheme_of(conf.broker_url)
+    own = url.partition("://")[2]
+    if own:
+        name = "pika" if scheme.startswith("pika") else "amqp"
+        return f"{name}s://{own}" if scheme_of(url) == "rpcs" else f"{name}://{own}"
+    if scheme not in AMQP_SCHEMES:
         raise ImproperlyConfigured(
             "result_backend='rpc://' sends results by RabbitMQ, and broker_url="
-            f"{hide_password(conf.broker_url)!r} is none: use amqp:// or pika://, or keep results "
-            "in another store"
+            f"{hide_password(conf.broker_url)!r} is none: name one (rpc://user:password@host/vhost)"
+            ", use amqp:// or pika:// as broker, or keep results in another store"
         )
+    return conf.broker_url
+
+
+def _rpc(url: str, conf: Settings) -> Backend:
+    place = _rpc_place(url, conf)
     from taskq.backends.rpc import RpcBackend
     from taskq.serialization import SerializerRegistry
     from taskq.stores.amqp.address import address
@@ -171,7 +182,7 @@ def _rpc(url: str, conf: Settings) -> Backend:
         content = SerializerRegistry().encode(None, conf.result_serializer)[:2]
     except ImproperlyConfigured:
         content = (f"application/x-{conf.result_serializer}", "binary")  # the app's own
-    where = address(conf.broker_url, conf)
+    where = address(place, conf)
     return RpcBackend(
         where,
         *drivers(where),
@@ -184,7 +195,7 @@ def _rpc(url: str, conf: Settings) -> Backend:
 
 def sends_results(conf: Settings) -> bool:
     """Are results sent to addresses, so that each message must bear one?"""
-    return (conf.result_backend or "").partition(":")[0] == "rpc"
+    return (conf.result_backend or "").partition(":")[0] in ("rpc", "rpcs")
 
 
 def _disabled(url: str, conf: Settings) -> Backend:
@@ -197,7 +208,7 @@ _FACTORIES: dict[str, Factory] = {
     "sqlite": _sqlite,
     "memory": _memory,
     "disabled": _disabled,
-    "rpc": _rpc,
+    **dict.fromkeys(("rpc", "rpcs"), _rpc),
     "cache+memory": _memory,
     **dict.fromkeys(
         ("cache+memcached", "cache+memcache", "cache+pymemcache", "cache+pylibmc"), _memcached

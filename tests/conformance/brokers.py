@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from tests.conformance.places import (
     pika_url,
     redis_url,
     sentinel_url,
+    sqs_url,
     tls_url,
     valkey_url,
 )
@@ -48,6 +50,7 @@ class BrokerKind:
         slow: another way to run a server that is tested already; tested with the slow tests.
         many_processes: several processes can use it at a time.
         one_step: it settles into the result store of the same URL.
+        options: transport options.
         lacks: what of the contract it cannot keep, in words of the marker ``needs``; the
             broker's page in the documentation says so as well.
     """
@@ -59,6 +62,7 @@ class BrokerKind:
     many_processes: bool = True
     slow: bool = False
     one_step: bool = True
+    options: Mapping[str, Any] = field(default_factory=dict)
     lacks: frozenset[str] = frozenset()
 
     def marks(self) -> list[pytest.MarkDecorator]:
@@ -104,6 +108,12 @@ def _kombu_redis_url(request: pytest.FixtureRequest) -> str:
     return f"kombu+{redis_url(request)}"
 
 
+def _kombu_filesystem_url(request: pytest.FixtureRequest) -> str:
+    folder: Path = request.getfixturevalue("tmp_path") / "messages"
+    folder.mkdir(exist_ok=True)
+    return f"kombu+filesystem://{folder}"
+
+
 _KOMBU: Any = {
     "one_step": False,
     "lacks": (_RABBITMQ["lacks"] - {"no headers exchanges"})
@@ -115,15 +125,30 @@ _KOMBU: Any = {
         "revoking",
         "pauses",
         "notices",
-        "changes",
     },
 }
+
+
+def _lacking(*more: str) -> Any:
+    """A transport of kombu's that lacks more than the others."""
+    return {**_KOMBU, "lacks": _KOMBU["lacks"].union(more)}
+
 
 BROKERS = (
     BrokerKind(
         "kombu-memory", _kombu_memory_url, survives_restart=False, many_processes=False, **_KOMBU
     ),
     BrokerKind("kombu-redis", _kombu_redis_url, **_KOMBU),
+    BrokerKind("kombu-filesystem", _kombu_filesystem_url, **_KOMBU),
+    BrokerKind(
+        "kombu-sqs",
+        sqs_url,
+        # Otherwise each look into an empty queue takes a second.
+        options={"wait_time_seconds": 0},
+        many_processes=False,  # moto answers all of them one after the other
+        slow=True,
+        **_lacking("order of publishing", "large bodies"),
+    ),
     BrokerKind("sqlite", _sqlite_url, _stop_polling_sqlite),
     BrokerKind("redis", redis_url, _stop_polling_redis),
     BrokerKind("redis-6.2", oldest_redis_url, _stop_polling_redis, slow=True),
@@ -155,9 +180,10 @@ def having(feature: str) -> pytest.MarkDecorator:
 class Site:
     """A broker and its result store, and consumers of it that are closed after the test."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
         self.url = url
-        self.broker: Broker = make_broker(url, Settings())
+        conf = Settings(broker_transport_options=dict(options or {}))
+        self.broker: Broker = make_broker(url, conf)
         # RabbitMQ stores no results.
         results = "memory://" if url.startswith(("amqp", "pika", "kombu")) else url
         self.backend: Backend = make_backend(results, Settings())

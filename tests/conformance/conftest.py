@@ -70,7 +70,7 @@ def kind(request: pytest.FixtureRequest) -> BrokerKind:
 @pytest.fixture
 def site(kind: BrokerKind, request: pytest.FixtureRequest) -> Iterator[Site]:
     """An empty broker of that kind, with the result store of the same URL."""
-    site = Site(kind.url(request))
+    site = Site(kind.url(request), kind.options)
     yield site
     site.close()
 

@@ -19,6 +19,7 @@ from tests.servers import (
     S3Server,
     VirtualHost,
 )
+from tests.servers.base import HOST
 from tests.servers.s3 import BUCKET
 
 
@@ -156,3 +157,10 @@ def _flush_once(request: pytest.FixtureRequest, name: str, flush: object) -> Non
     if getattr(request.node, "flushed", None) != name:
         request.node.flushed = name
         flush()
+
+
+def sqs_url(request: pytest.FixtureRequest) -> str:
+    """Queues of SQS, as moto imitates it."""
+    server: S3Server = request.getfixturevalue("shared_s3")
+    _flush_once(request, "sqs", server.reset)
+    return f"kombu+sqs://test:test@{HOST}:{server.port}"

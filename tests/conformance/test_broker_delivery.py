@@ -46,6 +46,7 @@ async def test_a_message_arrives_as_it_was_sent(site: Site, consumer: Consumers)
     assert (delivery.queue, delivery.deliveries, delivery.crashes) == ("q", 1, 0)
 
 
+@pytest.mark.needs("large bodies")
 async def test_large_bodies(site: Site, consumer: Consumers) -> None:
     sent = message(1)
     sent.body = bytes(range(256)) * 20_000
@@ -53,6 +54,7 @@ async def test_large_bodies(site: Site, consumer: Consumers) -> None:
     assert (await take_one(await consumer("q"))).message.body == sent.body
 
 
+@pytest.mark.needs("order of publishing")
 async def test_many_arrive_in_the_order_of_publishing(site: Site, consumer: Consumers) -> None:
     site.publish_numbers(range(300))
     site.publish_numbers(range(300, 310))
@@ -71,6 +73,7 @@ async def test_all_or_none(site: Site, consumer: Consumers) -> None:
     await nothing_but(await consumer("q"), site)
 
 
+@pytest.mark.needs("order of publishing")
 async def test_publishing_from_a_loop(site: Site, consumer: Consumers) -> None:
     await site.broker.apublish([message(n) for n in range(5)])
     assert numbers(await take(await consumer("q"), 5)) == [0, 1, 2, 3, 4]
@@ -78,6 +81,7 @@ async def test_publishing_from_a_loop(site: Site, consumer: Consumers) -> None:
         await site.broker.apublish([message(1, "key", exchange="nowhere")])
 
 
+@pytest.mark.needs("order of publishing")
 async def test_publishing_from_many_threads(site: Site, consumer: Consumers) -> None:
     start = threading.Barrier(8)
 
@@ -128,6 +132,7 @@ async def test_urgent_first_over_several_queues(site: Site, consumer: Consumers)
 # Receiving
 
 
+@pytest.mark.needs("order of publishing")
 async def test_never_more_than_it_was_asked_for(site: Site, consumer: Consumers) -> None:
     site.publish_numbers(range(10))
     receiver = await consumer("q")
@@ -290,6 +295,7 @@ async def test_an_unreadable_message_does_not_stop_the_others(
     assert site.broker.depth("q") == QueueDepth(leased=2, dead=2)
 
 
+@pytest.mark.needs("order of publishing")
 def test_a_closed_broker_can_be_used_again(broker: Broker) -> None:
     broker.publish([message(1)])
     broker.close()

@@ -81,7 +81,7 @@ async def test_everything_outlives_the_processes(
     assert number(second) == 0
     site.close()
 
-    again = Site(kind.url(request))
+    again = Site(kind.url(request), kind.options)
     assert {"q", "bound"} <= set(again.broker.queues())
     assert again.broker.depth("q") == QueueDepth(ready=2, delayed=1, dead=1)
     (letter,) = again.broker.dead_letters()
@@ -102,7 +102,7 @@ async def test_a_lease_outlives_its_holder_for_as_long_as_it_lasts(
     site.publish(message(1))
     await take_one(await consumer("q", lease=2 * SHORT))
     leased = time.time()
-    again = Site(kind.url(request))
+    again = Site(kind.url(request), kind.options)
     assert again.broker.depth("q") == QueueDepth(leased=1)
     consumers = Consumers(again)
     delivery = await take_one(await consumers("q"))
@@ -181,6 +181,7 @@ def test_what_a_killed_process_held_comes_again(kind: BrokerKind, site: Site) ->
     assert sorted(receive_all(site, 6)) == [0, 1, 2, 3, 4, 5]
 
 
+@pytest.mark.needs("order of publishing")
 @having("many_processes")
 async def test_another_process_wakes_a_consumer(
     kind: BrokerKind, site: Site, consumer: Consumers, monkeypatch: pytest.MonkeyPatch

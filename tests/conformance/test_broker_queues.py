@@ -145,6 +145,7 @@ def test_fanout(broker: Broker) -> None:
     assert routes(broker, "news", ["x"]) == {"x": ["a", "b", "c"]}
 
 
+@pytest.mark.needs("order of publishing")
 def test_several_bindings_deliver_once(broker: Broker) -> None:
     colours, logs = Exchange("colours", "direct"), Exchange("logs", "topic")
     more = (binding(colours, "blue"), binding(logs, "#"), binding(logs, "db.*"))
@@ -211,6 +212,7 @@ async def test_what_a_dead_letter_tells(site: Site, consumer: Consumers) -> None
     assert site.broker.depth("q") == QueueDepth(dead=1)
 
 
+@pytest.mark.needs("order of publishing")
 async def test_dead_letters_newest_first(site: Site, consumer: Consumers) -> None:
     await bury(site, consumer, 5)
     await bury(site, consumer, 2, "other")

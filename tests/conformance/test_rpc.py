@@ -26,7 +26,7 @@ from taskq.stores.amqp.links import ChannelError, DeclareQueue, Link
 from tests.conformance.places import amqp_url
 from tests.conformance.processes import forked
 from tests.faults.proxy import proxy
-from tests.servers import VirtualHost
+from tests.servers import RedisServer, VirtualHost
 from tests.waiting import wait_until
 
 PATIENCE = 20.0
@@ -53,7 +53,7 @@ print(app.backend.fetch(["a"]) if "read" in sys.argv else {})
 
 def open_rpc(url: str, **settings: Any) -> RpcBackend:
     settings = {"broker_url": url, "result_backend": "rpc://", **settings}
-    backend = make_backend("rpc://", Settings(settings))
+    backend = make_backend(settings["result_backend"], Settings(settings))
     assert isinstance(backend, RpcBackend)
     return backend
 
@@ -201,7 +201,7 @@ def test_a_forked_child_has_an_address_of_its_own(rabbitmq: VirtualHost) -> None
 def test_what_is_sent_while_the_connection_is_lost_is_not(
     rabbitmq: VirtualHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    where = address(rabbitmq.url, Settings()).nodes[0]
+    where = next(iter(address(rabbitmq.url, Settings()).nodes))
     other = open_rpc(rabbitmq.url)
     with proxy(where.port) as network:
         url = rabbitmq.url.replace(f":{where.port}/", f":{network.port}/")
@@ -338,3 +338,27 @@ def test_it_needs_a_rabbitmq() -> None:
     app = TaskQ(broker="redis://localhost", backend="rpc://", set_as_current=False)
     with pytest.raises(ImproperlyConfigured, match="amqp://"):
         app.send_task("add", (1,))
+
+
+@pytest.mark.parametrize("broker", ["the same", "amqp", "pika", "redis"])
+def test_by_another_rabbitmq_than_the_broker(
+    rabbitmq: VirtualHost, redis: RedisServer, broker: str
+) -> None:
+    with rabbitmq.server.virtual_host() as other:
+        driver = "pika" if broker == "pika" else "amqp"
+        place = rabbitmq if broker == "the same" else other
+        url = redis.url if broker == "redis" else place.url.replace("amqp:", f"{driver}:")
+        results = rabbitmq.url.replace("amqp:", "rpc:")
+        backend = open_rpc(url, result_backend=results)
+        try:
+            address = backend.reply_to
+            assert address is not None
+            backend.expect()
+            assert address in rabbitmq.queues()
+            assert other.queues() == []
+            there = open_rpc(url, result_backend=results)
+            there.store([Outcome("a", states.SUCCESS, b"{}", address)])
+            there.close()
+            assert backend.wait(["a"], PATIENCE)["a"].state == states.SUCCESS
+        finally:
+            backend.close()

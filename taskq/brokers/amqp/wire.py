@@ -120,7 +120,7 @@ def to_message(parcel: Parcel) -> TaskMessage:
         parcel.reply_to,
         due(parcel),
         once if isinstance(once, str) else None,
-        parcel.delivery_mode if parcel.delivery_mode in (1, 2) else None,
+        1 if parcel.delivery_mode == 1 else None,  # the other is the default
     )
 
 

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 from kombu.connection import Connection
 
+from taskq.brokers.kombu.files import FileWriter
 from taskq.exceptions import ImproperlyConfigured, OperationalError
 from taskq.message import MAX_PRIORITY
 from taskq.stores.amqp.parcels import Arrival, Parcel
@@ -44,9 +46,14 @@ class Place:
         self.keep = conf.broker_pool_limit
         scheme = self._url.partition("://")[0]
         self.is_redis = scheme in _REDIS
+        self.is_sqs = scheme == "sqs"
+        if self.is_sqs:
+            # What has ended is written by the thread that waits for more: not for kombu's 10 s.
+            self._options.setdefault("wait_time_seconds", 1)
         if scheme in _NATIVE:
             raise ImproperlyConfigured(f"{self.shown!r}: use amqp:// or pika:// for RabbitMQ")
-        if scheme == "filesystem" and (path := urlsplit(self._url).path):
+        self._files = FileWriter() if scheme == "filesystem" else None
+        if self._files is not None and (path := urlsplit(self._url).path):
             self._url = "filesystem://"
             for name in ("data_folder_in", "data_folder_out"):
                 self._options.setdefault(name, path)
@@ -66,11 +73,24 @@ class Place:
         except (KeyError, ImportError) as exc:
             raise ImproperlyConfigured(f"{self.shown!r} cannot be used by kombu: {exc}") from exc
         errors = (OSError, *transport.connection_errors, *transport.channel_errors)
+        if self.is_sqs:
+            errors += (_client_error(),)
         try:
-            return Channel(self, connection, connection.channel(), errors)
+            channel: Any = connection.channel()
+            if self._files is not None:
+                channel._put = partial(self._files.put, channel)
+            return Channel(self, connection, channel, errors)
         except errors as exc:
             connection.collect()
             raise OperationalError(f"cannot connect to {self.shown}: {exc}") from exc
+
+
+def _client_error() -> type[BaseException]:
+    """What AWS's client raises when a request is refused, which kombu does not count."""
+    from botocore.exceptions import ClientError
+
+    error: type[BaseException] = ClientError
+    return error
 
 
 class Channel:
@@ -134,6 +154,10 @@ class Channel:
                 message = channel.basic_get(queue)
             except Empty:
                 return None
+            except ValueError as exc:  # a file that was read while it was written
+                raise OperationalError(
+                    f"{self._place.shown}: a message of {queue!r} cannot be read and is lost: {exc}"
+                ) from exc
             if message is None:
                 return None
             return message.delivery_tag, self._arrival(message, queue)
@@ -177,7 +201,9 @@ class Channel:
     def purge(self, queue: str) -> int:
         """Delete what is ready, and tell how many that were."""
         with self._watched() as channel:
-            return int(channel._purge(queue) or 0)
+            size = int(channel._size(queue))  # SQS counts them several times when it deletes them
+            channel._purge(queue)
+            return size
 
     def delete(self, queue: str) -> None:
         """Delete a queue."""

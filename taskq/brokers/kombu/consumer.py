@@ -132,6 +132,27 @@ class KombuConsumer(Consumer):
             Delivery(message, pack(message), queue, mine, deliveries(arrival), crashes(arrival))
         )
 
+    async def change_queues(self, queues: Sequence[Queue]) -> None:
+        await self._call(self._change_queues, list(queues))
+
+    def _change_queues(self, queues: list[Queue]) -> None:
+        """On the thread, so between two looks into the queues."""
+        names = {queue.name for queue in queues}
+        back = [d for d in self._fresh if d.queue not in names]
+        if back:
+            self._fresh = [d for d in self._fresh if d.queue in names]
+            self._connected().give_back([d.tag.name for d in back])
+            for delivery in back:
+                del self._open[id(delivery.tag)]
+        self._forget([queue for queue in self._queues if queue.name not in names])
+        self._queues = queues
+
+    def _forget(self, queues: Sequence[Queue]) -> None:
+        """Delete those that are this worker's own."""
+        for queue in queues:
+            if isinstance(queue, Broadcast):
+                self._broker.forget(queue.name)
+
     # Settling
 
     async def settle(self, batch: Sequence[Settlement]) -> None:
@@ -190,6 +211,4 @@ class KombuConsumer(Consumer):
             channel.give_back([tag.name for tag in self._open.values()])
             channel.close()
         self._open.clear()
-        for queue in self._queues:
-            if isinstance(queue, Broadcast):
-                self._broker.forget(queue.name)
+        self._forget(self._queues)
