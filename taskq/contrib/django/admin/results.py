@@ -193,13 +193,15 @@ class TaskResultAdmin(_Admin):
         for row in rows:
             try:
                 document = _document(row)
-                if not document.get("name") or document.get("args") is None:
+                args, kwargs = document.get("args"), document.get("kwargs") or {}
+                # Celery has kept arguments as they are shown, which need not be JSON.
+                known = isinstance(args, (list, tuple)) and isinstance(kwargs, dict)
+                if not document.get("name") or not known:
                     text = _(
                         "%(task)s: its call was not kept; set result_extended, and later calls are."
                     )
                     self.message_user(request, text % {"task": row.task_id}, messages.WARNING)
                     continue
-                args, kwargs = document["args"], document.get("kwargs") or {}
                 options: dict[str, Any] = {"queue": row.queue} if row.queue else {}
                 sent.append(app.send_task(document["name"], args, kwargs, **options).id)
             except (TaskQError, TypeError, ValueError) as exc:
