@@ -74,15 +74,30 @@ def find_app(text: str) -> Any:
     """
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+    root = text.partition(":")[0].partition(".")[0]
+    if DJANGO_SETTINGS not in os.environ and _has_django_settings(root):
+        os.environ[DJANGO_SETTINGS] = f"{root}.settings"
     if DJANGO_SETTINGS in os.environ:
         _django().set_up()
-    found = named_app(text)
-    if isinstance(found, ModuleType):
-        return _django().app_of_package(found.__name__)
-    if DJANGO_SETTINGS in os.environ:
-        _django().set_up()
-        _django().settle(found)
-    return found
+    app = _look_up(text)
+    if DJANGO_SETTINGS in os.environ:  # perhaps only since the app's module has been imported
+        return _django().settled(app)
+    return _found(app, text)
+
+
+def named_app(text: str) -> Any:
+    """The app that a text names, as for `find_app`, and nothing more.
+
+    Raises:
+        ImproperlyConfigured: there is no such module, or no app in it.
+    """
+    return _found(_look_up(text), text)
+
+
+def _found(app: Any, text: str) -> Any:
+    if app is None:
+        raise _no_app(text, "no TaskQ object is in it")
+    return app
 
 
 def _django() -> ModuleType:
@@ -92,12 +107,22 @@ def _django() -> ModuleType:
     return project
 
 
-def named_app(text: str) -> Any:
-    """The app that a text names; a package, if it is that of a Django project without one.
+def _has_django_settings(package: str) -> bool:
+    """Is it the package of a Django project?  Nothing of it is imported, for Django goes first."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        return False
+    for folder in (spec and spec.submodule_search_locations) or ():
+        path = os.path.join(folder, "settings.py")
+        if os.path.isfile(path):
+            with open(path, encoding="utf-8", errors="replace") as file:
+                return "INSTALLED_APPS" in file.read()
+    return False
 
-    Raises:
-        ImproperlyConfigured: there is no such module, or no app in it.
-    """
+
+def _look_up(text: str) -> Any:
+    """The app that a text names; None if the module is there, and no app in it."""
     module_name, _, attribute = text.partition(":")
     advice = "-A names a module or package with a TaskQ app in it"
     module, rest = _longest_module(module_name, advice)
@@ -118,20 +143,7 @@ def named_app(text: str) -> Any:
                 found = app_in(importlib.import_module(full))
                 if found is not None:
                     break
-    if found is None and _is_django_project(module):
-        return module
-    if found is None:
-        raise _no_app(text, "no TaskQ object is in it")
     return found
-
-
-def _is_django_project(module: ModuleType) -> bool:
-    if DJANGO_SETTINGS in os.environ:
-        return True
-    name = f"{module.__name__}.settings"
-    if not hasattr(module, "__path__") or importlib.util.find_spec(name) is None:
-        return False
-    return hasattr(importlib.import_module(name), "INSTALLED_APPS")
 
 
 def _longest_module(dotted: str, advice: str) -> tuple[Any, list[str]]:

@@ -72,6 +72,11 @@ def test_tasks_in_processes_that_load_the_app_for_themselves(project: Project):
     assert "children start afresh" in worker.output
 
 
+def test_an_app_that_does_not_say_where_the_settings_are(project: Project):
+    project.write("proj/taskq.py", "from taskq import TaskQ\napp = TaskQ('made-here')\n")
+    assert "work.tasks.note" in project.taskq("-A", "proj.taskq:app", "list", "tasks")
+
+
 class TestMistakes:
     def test_a_misspelt_setting(self, project: Project):
         project.set(TASKQ_BROKR_URL="redis://queue")
@@ -98,6 +103,8 @@ class TestMistakes:
         project.set(TASKQ_APP="proj.nothing")
         told = project.manage("check", check=False)
         assert "proj has no 'nothing'" in told
+        project.set(TASKQ_APP="proj.urls")
+        assert "no TaskQ object is in it" in project.manage("check", check=False)
 
 
 DJANGOS_TASKS = """\

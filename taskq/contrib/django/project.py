@@ -46,31 +46,24 @@ def set_up() -> None:
         ) from exc
 
 
-def app_of_package(package: str) -> TaskQ:
-    """The app of the Django project whose package this is, for the command line.
+def settled(app: TaskQ | None) -> TaskQ:
+    """An app of the project that is at home there, for those who have a user before them.
 
-    Raises:
-        ImproperlyConfigured: its settings are wrong.
-    """
-    os.environ.setdefault(DJANGO_SETTINGS, f"{package}.settings")
-    set_up()
-    app = find() or make()
-    settle(app)
-    return app
-
-
-def settle(app: TaskQ) -> None:
-    """`attach`, for those who have a user before them.
+    Args:
+        app: it; None means the project's own.
 
     Raises:
         ImproperlyConfigured: the project's settings are wrong.
     """
+    set_up()
+    app = app or find() or make()
     attach(app)
     conf.refuse_errors()
     if app.conf.outbox and not apps.is_installed(NAME):
         raise ImproperlyConfigured(
             f"TASKQ_OUTBOX needs the tables of taskq: add {NAME!r} to INSTALLED_APPS"
         )
+    return app
 
 
 def find() -> TaskQ | None:
