@@ -78,6 +78,16 @@ def test_an_app_that_does_not_say_where_the_settings_are(project: Project):
 
 
 class TestMistakes:
+    def test_an_outbox_without_its_table(self, project: Project):
+        project.set(TASKQ_OUTBOX=True)
+        assert "taskq.W005" in project.manage("taskq", "list", "tasks")
+        told = project.manage("taskq", "worker", "-c", "1", check=False)
+        assert "`manage.py migrate`" in told
+        assert "Traceback" not in told
+        project.set(INSTALLED_APPS=["work"])
+        told = project.taskq("-A", "proj", "list", "tasks", check=False)
+        assert "add 'taskq.contrib.django' to INSTALLED_APPS" in told
+
     def test_a_misspelt_setting(self, project: Project):
         project.set(TASKQ_BROKR_URL="redis://queue")
         told = project.manage("check", check=False)
@@ -85,6 +95,7 @@ class TestMistakes:
         assert "Did you mean TASKQ_BROKER_URL?" in told
         refused = project.manage("taskq", "list", "tasks", check=False)
         assert "taskq.E001" in refused
+        assert "Traceback" not in refused
         told = project.taskq("-A", "proj", "worker", check=False)
         assert "TASKQ_BROKER_URL" in told
         assert "Traceback" not in told

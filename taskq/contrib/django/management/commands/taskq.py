@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandParser, SystemCheckError
+from django.db import connections
 
 from taskq.contrib.django import checks, project
 
@@ -24,8 +26,14 @@ class Command(BaseCommand):
         parser.add_argument("--skip-checks", action="store_true")
         parser.add_argument("--traceback", action="store_true")
         options, rest = parser.parse_known_args(argv[2:])
-        if not options.skip_checks:
-            self.check(tags=[checks.TAG])
+        try:
+            if not options.skip_checks:
+                self.check(tags=[checks.TAG], databases=list(connections))
+        except SystemCheckError as exc:
+            self.stderr.write(str(exc), lambda text: text)
+            sys.exit(exc.returncode)
+        finally:
+            connections.close_all()
         _run(rest)
 
     def add_arguments(self, parser: CommandParser) -> None:
