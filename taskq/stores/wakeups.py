@@ -13,13 +13,14 @@ import errno
 import hashlib
 import os
 import secrets
-import select
 import socket
 import stat
 import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from taskq.stores.readiness import wait_readable
 
 FIRST_POLL = 0.05
 LAST_POLL = 1.0
@@ -132,7 +133,7 @@ class Listener:
         Returns:
             The hints that arrived; none if the time is over.
         """
-        select.select([self._socket], [], [], max(timeout, 0.0))
+        wait_readable(self._socket, timeout)
         return self.drain()
 
     def drain(self) -> list[bytes]:

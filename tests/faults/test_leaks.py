@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,11 +79,15 @@ class Soak:
                 self._repeat(lambda keys=keys: self.stage.send_all("stir", keys))
                 self.sent = keys.stop
             else:
-                time.sleep(0.02)
-        deadline = time.monotonic() + 120
-        while self._depth() != QueueDepth():
-            assert time.monotonic() < deadline, f"{self._depth()} is left"
-            time.sleep(0.1)
+                self._wait(lambda depth: depth.ready < AHEAD, "fewer tasks")
+        self._wait(lambda depth: depth == QueueDepth(), "an empty queue")
+
+    def _wait(self, reached: Callable[[QueueDepth], bool], what: str) -> None:
+        def look() -> bool:
+            self._cut()
+            return reached(self._depth())
+
+        self.worker.wait(look, what, 120)
 
     def _depth(self) -> QueueDepth:
         return self._repeat(self.stage.depth)
@@ -131,7 +136,8 @@ def test_nothing_grows(
                 f"  at 100 %: {after}; {keys_after} keys"
             )
         assert ran >= TASKS
-        assert after.parent - before.parent < 8 << 20
+        # Each connection that was cut leaves some hundred objects until the collector runs.
+        assert after.parent - before.parent < 16 << 20
         assert after.child - before.child < 8 << 20
         assert abs(after.parent_files - before.parent_files) <= 4
         assert abs(after.child_files - before.child_files) <= 4

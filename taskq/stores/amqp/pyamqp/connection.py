@@ -6,7 +6,6 @@ lets a `Reader` split it into frames; everything else is py-amqp's.
 
 from __future__ import annotations
 
-import select
 import socket
 import time
 from collections import deque
@@ -19,6 +18,7 @@ from taskq.exceptions import DecodeError, OperationalError
 from taskq.stores.amqp.address import Address, Tls
 from taskq.stores.amqp.frames import Reader
 from taskq.stores.amqp.nodes import Node
+from taskq.stores.readiness import wait_readable
 
 _CHUNK = 256 * 1024
 LOST = (OSError, AMQPError, AttributeError, EOFError, StopIteration)
@@ -74,9 +74,7 @@ class Connection(amqp.Connection):  # type: ignore[misc]  # py-amqp has no types
                 else:
                     data = _receive_tls(sock)
             except BlockingIOError:
-                poll = select.poll()
-                poll.register(sock, select.POLLIN)
-                if timeout == 0 or not poll.poll(timeout * 1000):
+                if timeout == 0 or not wait_readable(sock, timeout):
                     raise TimeoutError("RabbitMQ does not answer") from None
                 continue
             if not data:
