@@ -56,6 +56,7 @@ class Dispatcher:
             fetched since.
         failure: why the worker cannot go on, if it cannot.
         attempts: how often a broker is tried that is away; None is without end.
+        knows_revoked: set when the consumer has told which tasks are revoked.
         totals: how many of each task have ended here.
         events: is told what happens to tasks, while anybody wants to know.
         rates: how many of each task may start; None is no limit.
@@ -72,7 +73,7 @@ class Dispatcher:
         self._backlog = Backlog()
         self._jobs: dict[int, Job] = {}
         self._changed = asyncio.Event()
-        self._knows_revoked = asyncio.Event()
+        self.knows_revoked = asyncio.Event()
         self._running = 0
         self._early = 0
         self._aborted = False
@@ -109,9 +110,9 @@ class Dispatcher:
                 await self._changed.wait()
                 continue
             try:
-                if not self._knows_revoked.is_set():  # nothing is run that must not be
+                if not self.knows_revoked.is_set():  # nothing is run that must not be
                     self.revoke(await self._consumer.revocations())
-                    self._knows_revoked.set()
+                    self.knows_revoked.set()
                 deliveries = await self._consumer.receive(min(room, _FETCH))
             except (OperationalError, BackendError) as exc:
                 if not self.failed_at:
@@ -312,16 +313,6 @@ class Dispatcher:
 
     # Revoked tasks
 
-    async def keep_revoked(self) -> None:
-        """Learn which tasks are revoked from now on, until cancelled."""
-        await self._knows_revoked.wait()
-        while True:
-            try:
-                self.revoke(await self._consumer.revocations())
-            except OperationalError as exc:  # fetching fails as well, and tells
-                logger.debug("cannot learn which tasks are revoked: %s", exc)
-                await asyncio.sleep(_PAUSE)
-
     def revoke(self, revoked: Mapping[str, str]) -> None:
         """Run none of these tasks; end those that run, where a signal says so."""
         self._admission.revoked = revoked
@@ -341,37 +332,12 @@ class Dispatcher:
 
     # Leases
 
-    async def keep_leases(self, lease: float) -> None:
-        """Renew the leases of all that is in flight, until cancelled.
-
-        Args:
-            lease: seconds that a lease lasts.
-        """
-        pause = lease / 3
-        while True:
-            await asyncio.sleep(pause)
-            pause = lease / 3
-            mine = self.deliveries()
-            if not mine:
-                continue
-            try:
-                lost = await self._consumer.extend(mine)
-            except OperationalError as exc:
-                logger.error("cannot renew leases, and tries again: %s", exc)
-                pause = min(_PAUSE, lease / 10)
-                continue
-            for delivery in lost:
-                self._lease_lost(delivery)
-            await self._note_runs()
-
-    async def _note_runs(self) -> None:
+    async def note_runs(self) -> None:
+        """Let other workers know what runs here, where they must; the store's errors pass."""
         if self.runs is not None:
-            try:
-                await self.runs.note(self._pool.running())
-            except (OperationalError, BackendError) as exc:
-                logger.error("cannot note what runs here: %s", exc)
+            await self.runs.note(self._pool.running())
 
-    def _lease_lost(self, delivery: Delivery) -> None:
+    def lease_lost(self, delivery: Delivery) -> None:
         """Somebody else has it now, or has finished it: do not start it here."""
         for job in list(self._jobs.values()):
             if job.delivery is delivery and self._backlog.remove(job):

@@ -29,6 +29,7 @@ from taskq.worker.dispatcher import Dispatcher
 from taskq.worker.events import WorkerEvents
 from taskq.worker.fates import Fates
 from taskq.worker.halting import STOPPING, Halt, SignalHandlers, remapped
+from taskq.worker.keeping import keep_leases, keep_revoked
 from taskq.worker.loops import loop_factory
 from taskq.worker.patience import begin, connection_attempts, declare
 from taskq.worker.pauses import Pauses
@@ -240,7 +241,7 @@ class Worker:
         }
         with SignalHandlers(handlers):
             await pool.start(parts.dispatcher)
-            return await self._serve(parts, self._tasks(parts, queues), pool, consumer)
+            return await self._serve(parts, self._tasks(parts, queues, consumer), pool, consumer)
 
     def _make_pool(self, nursery: Nursery | None) -> Pool:
         return make_pool(self.app, self.plan, self._options, nursery)
@@ -284,14 +285,16 @@ class Worker:
         )
         return _Parts(dispatcher, settler, pauses, events, node, scaler)
 
-    def _tasks(self, parts: _Parts, queues: Sequence[Queue]) -> dict[str, asyncio.Task[None]]:
+    def _tasks(
+        self, parts: _Parts, queues: Sequence[Queue], consumer: Consumer
+    ) -> dict[str, asyncio.Task[None]]:
         """Let all parts run."""
         conf = self.app.conf
         runs = {
             "fetch": parts.dispatcher.fetch(),
             "settle": parts.settler.run(),
-            "leases": parts.dispatcher.keep_leases(conf.broker_lease),
-            "revoked": parts.dispatcher.keep_revoked(),
+            "leases": keep_leases(parts.dispatcher, consumer, conf.broker_lease),
+            "revoked": keep_revoked(parts.dispatcher, consumer),
             "pauses": parts.pauses.watch(),
             "cleanup": keep_clean(self.app.backend),
             "events": parts.events.run(),

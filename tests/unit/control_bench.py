@@ -19,6 +19,7 @@ from taskq.worker.dispatcher import Dispatcher
 from taskq.worker.events import WorkerEvents
 from taskq.worker.fates import Fates
 from taskq.worker.job import Job
+from taskq.worker.keeping import keep_revoked
 from taskq.worker.pauses import Pauses
 from taskq.worker.pool.base import Running
 from taskq.worker.window import Window
@@ -97,7 +98,7 @@ class ControlBench:
             self.node.serve(),
             self.events.run(),
             pauses.watch(),
-            self.dispatcher.keep_revoked(),
+            keep_revoked(self.dispatcher, self.consumer),
             self.dispatcher.fetch(),
         ]
 

@@ -16,6 +16,7 @@ from taskq.worker.admission import Admission
 from taskq.worker.dispatcher import Dispatcher
 from taskq.worker.fates import Fates
 from taskq.worker.job import Job
+from taskq.worker.keeping import keep_leases
 from taskq.worker.pool.base import Loss
 from taskq.worker.window import Window
 from tests.unit.worker_parts import make_delivery
@@ -393,7 +394,7 @@ async def test_leases_are_kept(app: TaskQ) -> None:
     running, waiting = bench.admit("a", "b")
     bench.consumer.away = 2
     bench.consumer.lost = [running, waiting]
-    task = asyncio.create_task(bench.dispatcher.keep_leases(0.01))
+    task = asyncio.create_task(keep_leases(bench.dispatcher, bench.consumer, 0.01))
     async with asyncio.timeout(20):
         while not bench.consumer.extended:  # noqa: ASYNC110 - the stand-ins have no events
             await asyncio.sleep(0)
