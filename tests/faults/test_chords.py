@@ -122,6 +122,36 @@ class TestMember:
         assert_failed(stage, result, r"TaskRevokedError\('expired'\)")
         assert second.terminate() == 0
 
+    @pytest.mark.parametrize("running", [False, True])
+    def test_it_is_revoked(self, stage: Stage, running: bool) -> None:
+        worker = stage.worker()
+        member = task(stage, "hold", "x") if running else task(stage, "note", 2, countdown=0.5)
+        result = send(stage, task(stage, "note", 1), member)
+        if running:
+            stage.wait_journal("start", "x")
+        result.parent.results[1].revoke(terminate=running)
+        assert_failed(
+            stage, result, "TaskRevokedError.*" + ("terminated" if running else "revoked")
+        )
+        assert stage.journal.count("run", 2) == stage.journal.count("end", "x") == 0
+        assert worker.terminate() == 0
+
+    def test_results_expire_before_the_last_one_has_ended(self, make_stage: MakeStage) -> None:
+        stage = make_stage(result_expires=0.5)
+        worker = stage.worker()
+        result = send(stage, task(stage, "note", 1), task(stage, "hold", "late"))
+        stage.wait_journal("run", 1)
+        stage.wait_journal("start", "late")
+        begun, first = time.monotonic(), result.parent.results[0]
+        stage.wait(
+            lambda: time.monotonic() > begun + 0.6 and not first.exists(), "its result to be gone"
+        )
+        stage.gates.open("late")
+        assert result.get(timeout=PATIENCE)[0] == 1
+        stage.wait(lambda: stage.depth() == QueueDepth(), "an empty queue")
+        assert stage.journal.count("after", "body") == 1
+        assert worker.terminate() == 0
+
     def test_it_is_of_an_unknown_task(self, stage: Stage) -> None:
         worker = stage.worker()
         result = send(stage, task(stage, "note", 1), task(stage, "nowhere"))

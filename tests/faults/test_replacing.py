@@ -10,7 +10,7 @@ import pytest
 from taskq import Middleware, Signature, chord, group
 from taskq.brokers.base import QueueDepth
 from taskq.message import TaskMessage
-from tests.faults.conftest import MakeStage, everywhere
+from tests.faults.conftest import MakeStage, and_rabbitmq, everywhere
 from tests.faults.stage import PATIENCE, Stage
 from tests.faults.test_chords import assert_failed, assert_ran, send, task
 
@@ -19,7 +19,7 @@ def become(stage: Stage, key: str, into: Signature, times: int = 0) -> Signature
     return task(stage, "become", key, dict(into), times)
 
 
-@everywhere
+@and_rabbitmq
 class TestReplacing:
     @pytest.mark.parametrize("deaths", [0, 1])
     def test_a_member_of_a_chord(self, stage: Stage, deaths: int) -> None:
