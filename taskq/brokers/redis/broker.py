@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeGuard
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, TypeGuard
 
 from taskq.backends.redis import RedisBackend
 from taskq.brokers.base import Broker, Consumer, DeadLetter, QueueDepth
 from taskq.brokers.notices import AsyncSubscription, Channel, Notice, Subscription
+from taskq.brokers.redis.attempts import Attempts
+from taskq.brokers.redis.contents import dead_ids, dead_letter, depth_of, readable, waiting_in
 from taskq.brokers.redis.enqueue import (
     TEMPORARY,
     Attempt,
@@ -23,11 +22,11 @@ from taskq.brokers.redis.enqueue import (
 )
 from taskq.brokers.redis.scripts import DECLARE, PURGE, RETRY_DEAD
 from taskq.brokers.redis.telling import Place, tell_calls
-from taskq.exceptions import DecodeError, OperationalError
-from taskq.message import TaskMessage, unpack
+from taskq.exceptions import OperationalError
+from taskq.message import TaskMessage
 from taskq.stores.redis import Call, RedisStore, Steps
 from taskq.stores.redis.calls import command
-from taskq.stores.redis.keys import FREE, GROUP, Layout, QueueKeys
+from taskq.stores.redis.keys import FREE, GROUP, Layout
 
 if TYPE_CHECKING:
     from taskq.backends.base import Backend
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
 
 _REGISTER_EVERY = 60.0
 """Seconds after which a producer tells again of a queue, in case that the server lost it."""
-_UNSURE = 1000
-"""Attempts whose outcome is not known that are remembered at most."""
 _PURGE_PART = 1000
 
 
@@ -51,7 +48,7 @@ class RedisBroker(Broker):
     def __init__(self, address: Address) -> None:
         self.store = RedisStore(address)
         self.layout = Layout(address)
-        self._attempts = _Attempts()
+        self._attempts = Attempts()
         self._registered: dict[str, float] = {}
 
     # Publishing
@@ -175,34 +172,7 @@ class RedisBroker(Broker):
         return sorted(life)
 
     def depth(self, queue: str) -> QueueDepth:
-        return self.store.run(self._depth(self.layout.queue(queue)))
-
-    def _depth(self, keys: QueueKeys) -> Steps[QueueDepth]:
-        replies = yield [
-            *(command(key, "XLEN", key) for key in keys.streams),
-            command(keys.delayed, "ZCARD", keys.delayed),
-            command(keys.dead, "XLEN", keys.dead),
-        ]
-        *lengths, delayed, dead = replies
-        present = [key for key, length in zip(keys.streams, lengths, strict=True) if length]
-        free = leased = 0
-        for key in present:
-            names, pending = yield from self._pending(key)
-            free += names.get(FREE, 0)
-            leased += pending - names.get(FREE, 0)
-        return QueueDepth(
-            ready=max(sum(lengths) - leased, 0), leased=leased, delayed=delayed, dead=dead
-        )
-
-    def _pending(self, stream: str) -> Steps[tuple[dict[str, int], int]]:
-        """How many messages each consumer of a stream has, and all together."""
-        groups: list[Any]
-        (groups,) = yield [command(stream, "XINFO", "GROUPS", stream)]
-        if not groups:
-            return {}, 0
-        (summary,) = yield [command(stream, "XPENDING", stream, GROUP)]
-        rows = summary[3] or []
-        return {name.decode(): int(count) for name, count in rows}, summary[0]
+        return self.store.run(depth_of(self.layout.queue(queue)))
 
     def purge(self, queue: str) -> int:
         keys = self.layout.queue(queue)
@@ -213,26 +183,12 @@ class RedisBroker(Broker):
         return deleted
 
     def browse(self, queue: str, limit: int) -> list[TaskMessage]:
-        found = self.store.run(self._browse(self.layout.queue(queue), limit))
-        return [message for packed in found if (message := _try_unpack(packed)) is not None]
-
-    def _browse(self, keys: QueueKeys, limit: int) -> Steps[list[bytes]]:
-        found: list[bytes] = []
-        for stream in reversed(keys.streams):
-            if len(found) < limit:
-                found += yield from self._waiting(stream, limit - len(found))
-        if len(found) < limit:
-            (members,) = yield [
-                command(keys.delayed, "ZRANGE", keys.delayed, 0, limit - len(found) - 1)
-            ]
-            found += [member.split(b":", 4)[4] for member in members]
-        return found
+        return readable(self.store.run(waiting_in(self.layout.queue(queue), limit)))
 
     def scheduled(self, queue: str, limit: int) -> list[TaskMessage]:
         key = self.layout.queue(queue).delayed
         (members,) = self.store.calls(command(key, "ZRANGE", key, 0, limit - 1))
-        found = [member.split(b":", 4)[4] for member in members]
-        return [message for packed in found if (message := _try_unpack(packed)) is not None]
+        return readable(member.split(b":", 4)[4] for member in members)
 
     def hasten(self, queue: str) -> None:
         keys = self.layout.queue(queue)
@@ -242,29 +198,6 @@ class RedisBroker(Broker):
             command(key, "ZUNIONSTORE", key, 1, key, "WEIGHTS", "1e-6"),
             command(key, "PUBLISH", keys.wake, ""),
         )
-
-    def _waiting(self, stream: str, limit: int) -> Steps[list[bytes]]:
-        """What waits in one stream: first what was there before and waits again."""
-        (length,) = yield [command(stream, "XLEN", stream)]
-        if not length:
-            return []
-        (groups,) = yield [command(stream, "XINFO", "GROUPS", stream)]
-        after, found = "-", []
-        for about in map(_as_dict, groups):
-            if about["name"] == GROUP.encode():
-                after = "(" + about["last-delivered-id"].decode()
-                (rows,) = yield [command(stream, "XPENDING", stream, GROUP, "-", "+", limit, FREE)]
-                if rows:
-                    entries = yield [
-                        command(stream, "XRANGE", stream, row[0], row[0]) for row in rows
-                    ]
-                    found += [entry[0][1][1] for entry in entries if entry]
-        if len(found) < limit:
-            (entries,) = yield [
-                command(stream, "XRANGE", stream, after, "+", "COUNT", limit - len(found))
-            ]
-            found += [fields[1] for _, fields in entries]
-        return found
 
     def revoke(self, task_ids: Sequence[str], expires: float, signal: str = "") -> None:
         key, channel = self.layout.revoked, self.layout.topic("revoked")
@@ -345,13 +278,13 @@ class RedisBroker(Broker):
             (entries,) = self.store.calls(
                 command(key, "XREVRANGE", key, "+", "-", "COUNT", max(limit, 1))
             )
-            letters += [_dead_letter(name, entry, fields) for entry, fields in entries]
+            letters += [dead_letter(name, entry, fields) for entry, fields in entries]
         letters.sort(key=lambda letter: letter.died, reverse=True)
         return letters[:limit]
 
     def retry_dead(self, ids: Sequence[str]) -> int:
         found = 0
-        for queue, entry in _dead_ids(ids):
+        for queue, entry in dead_ids(ids):
             keys = self.layout.queue(queue)
             (count,) = self.store.calls(RETRY_DEAD.call([*keys.streams, keys.dead], entry))
             found += count
@@ -366,7 +299,7 @@ class RedisBroker(Broker):
             return sum(lengths)
         calls = [
             command(key, "XDEL", key, entry)
-            for queue, entry in _dead_ids(ids)
+            for queue, entry in dead_ids(ids)
             for key in [self.layout.queue(queue).dead]
         ]
         return sum(self.store.calls(*calls)) if calls else 0
@@ -388,82 +321,3 @@ class RedisBroker(Broker):
 
     def close(self) -> None:
         self.store.close()
-
-
-class _Attempts:
-    """Names attempts to publish, so that one whose reply was lost is recognised.
-
-    Whoever publishes the same messages again after an error takes up the same attempt.
-    """
-
-    def __init__(self) -> None:
-        self._start()
-
-    def _start(self) -> None:
-        self._pid = os.getpid()
-        self._senders: deque[str] = deque()
-        self._unsure: dict[str, Attempt] = {}
-        self._numbers = itertools.count()
-
-    def begin(self, messages: Sequence[TaskMessage]) -> Attempt:
-        """An attempt to publish these messages; `done` or `unsure` must follow."""
-        if self._pid != os.getpid():
-            self._start()
-        attempt = self._unsure.pop(_first_id(messages), None) if self._unsure else None
-        return attempt or Attempt(self._sender(), str(next(self._numbers)))
-
-    def done(self, attempt: Attempt) -> None:
-        """It has come through."""
-        self._senders.append(attempt.sender)
-
-    def unsure(self, messages: Sequence[TaskMessage], attempt: Attempt) -> None:
-        """It has failed, and may have come through all the same."""
-        self._unsure[_first_id(messages)] = attempt._replace(again=True)
-        if len(self._unsure) > _UNSURE:
-            del self._unsure[next(iter(self._unsure))]
-
-    def _sender(self) -> str:
-        """A name under which nobody else sends just now."""
-        try:
-            return self._senders.pop()
-        except IndexError:
-            return os.urandom(6).hex()
-
-
-def _first_id(messages: Sequence[TaskMessage]) -> str:
-    return str(messages[0].headers.get("id"))
-
-
-def _as_dict(flat: Sequence[Any]) -> dict[str, Any]:
-    """An answer of XINFO."""
-    return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
-
-
-def _dead_letter(queue: str, entry: bytes, fields: Sequence[bytes]) -> DeadLetter:
-    about = _as_dict(fields)
-    return DeadLetter(
-        f"{queue}/{entry.decode()}",
-        queue,
-        about["reason"].decode(errors="replace"),
-        float(about["died"]),
-        int(about["deliveries"]),
-        int(about["crashes"]),
-        _try_unpack(about["m"]),
-        about["m"],
-    )
-
-
-def _dead_ids(ids: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Queue and entry of each id that could be one."""
-    for name in ids:
-        queue, slash, entry = name.rpartition("/")
-        time_part, dash, number = entry.partition("-")
-        if slash and dash and time_part.isdigit() and number.isdigit():
-            yield queue, entry
-
-
-def _try_unpack(packed: bytes) -> TaskMessage | None:
-    try:
-        return unpack(packed)
-    except DecodeError:
-        return None

@@ -13,16 +13,15 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from taskq.brokers.base import REVOKED_POLL, Consumer, Delivery, Fate, Settlement
-from taskq.brokers.redis.enqueue import Attempt, enqueue_calls, route
 from taskq.brokers.redis.lane import Lane
 from taskq.brokers.redis.scripts import EXTEND, GIVE_BACK, SWEEP
-from taskq.brokers.redis.settlement import SettleCall
+from taskq.brokers.redis.settling import Settling
 from taskq.brokers.redis.wakeups import WakeUps
-from taskq.exceptions import BackendStoreError, DecodeError
+from taskq.exceptions import DecodeError
 from taskq.message import unpack
 from taskq.stores.redis.aio import on_loop
 from taskq.stores.redis.calls import Call, command
@@ -43,7 +42,6 @@ _QUIET = 0.00015
 """Seconds of waiting after which a message has come by itself, with no others about."""
 _FETCH = 1000
 _EXTEND = 500
-_SETTLE = 256
 _GIVE_BACK = 500
 
 
@@ -68,10 +66,10 @@ class RedisConsumer(Consumer):
         self._client = on_loop(broker.store)
         self._layout = broker.layout
         self._lease = int(lease * 1000)
-        self._backend = backend
         # Its end tells others for how long what it holds is leased.
         name = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
         self._me = f"{name}:{self._lease}"
+        self._settling = Settling(self._client, self._layout, self._me, backend)
         self._lane_of: dict[str, Lane] = {}
         self._use(queues)
         self._changed: Sequence[Queue] | None = None
@@ -289,74 +287,7 @@ class RedisConsumer(Consumer):
     # Settling
 
     async def settle(self, batch: Sequence[Settlement]) -> None:
-        for start in range(0, len(batch), _SETTLE):
-            await self._settle(batch[start : start + _SETTLE])
-
-    async def _settle(self, batch: Sequence[Settlement]) -> None:
-        follow_ups = await self._route(batch)
-        parts: dict[int, SettleCall] = {}
-        for s in batch:
-            lane = self._lane_of[s.delivery.queue]
-            part = parts.get(id(lane))
-            if part is None:
-                part = SettleCall(self._layout, self._me, self._backend)
-                parts[id(lane)] = part
-            part.add(s, follow_ups.get(id(s), ()))
-        if len(parts) == 1:
-            (part,) = parts.values()
-            replies = [await self._client.call(part.call())]
-        else:
-            replies = await self._client.calls(*(part.call() for part in parts.values()))
-        for part, failed in zip(parts.values(), replies, strict=True):
-            if failed:
-                s, problem = part.settlements[failed[0]], failed[1].decode()
-                raise BackendStoreError(
-                    f"the outcome of {s.delivery.message.task} cannot be stored: {problem}",
-                    state=s.outcome.state if s.outcome else None,
-                    task_id=s.delivery.message.headers.get("id"),
-                )
-
-    async def _route(self, batch: Sequence[Settlement]) -> dict[int, list[Any]]:
-        """The queues of what follows each settlement.
-
-        Raises:
-            QueueNotFound: there is none for one of them.
-        """
-        following = [
-            s for s in batch if s.follow_ups and (s.acknowledged or s.fate is not Fate.REQUEUE)
-        ]
-        routed: dict[int, list[Any]] = {}
-        for s in following:
-            routed[id(s)] = await self._client.run(route(self._layout, s.follow_ups))
-        if len(self._lanes) > 1 or self._broker.store.address.cluster:
-            await self._send_elsewhere(following, routed)
-        return routed
-
-    async def _send_elsewhere(
-        self, following: Iterable[Settlement], routed: dict[int, list[Any]]
-    ) -> None:
-        """On a cluster: send first what lies in another slot than the delivery.
-
-        It is recognised there if this settlement comes again; and not sent at all if the
-        delivery has been settled by somebody else.
-        """
-        slot = self._broker.store.topology.slot
-        for s in following:
-            home = slot(self._layout.queue(s.delivery.queue).base)
-            away = [item for item in routed[id(s)] if slot(item[1].base) != home]
-            if not away:
-                continue
-            routed[id(s)] = [item for item in routed[id(s)] if item not in away]
-            if s.acknowledged or await self._is_open(s.delivery):
-                for item in away:
-                    attempt = Attempt(secrets.token_hex(6), "")
-                    await self._client.calls(*enqueue_calls(attempt, [item]))
-
-    async def _is_open(self, delivery: Delivery) -> bool:
-        priority, entry = delivery.tag
-        stream = self._layout.queue(delivery.queue).streams[priority]
-        (rows,) = await self._client.calls(command(stream, "XRANGE", stream, entry, entry))
-        return bool(rows)
+        await self._settling.settle(batch)
 
     # Leases
 
