@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from taskq import states
+from taskq.canvas.call_data import as_list
 from taskq.canvas.chord import CHORD_TASK
 from taskq.canvas.plan import link_ids
-from taskq.canvas.signature import as_list
 from taskq.exceptions import ChordError, OperationalError
 from taskq.execution.opening import Opener
 from taskq.failure import ExceptionInfo, rebuild

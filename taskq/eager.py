@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from taskq import states
 from taskq.brokers.base import Fate
 from taskq.canvas import Signature
-from taskq.canvas.signature import as_list
+from taskq.canvas.call_data import as_list
 from taskq.execution import Report, TaskRunner
 from taskq.execution.calling import call
 from taskq.failure import ExceptionInfo

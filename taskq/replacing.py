@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from taskq.canvas.call_data import as_list
 from taskq.canvas.chain import chain
 from taskq.canvas.plan import ACCUMULATE_TASK
-from taskq.canvas.signature import Signature, as_list
+from taskq.canvas.signature import Signature
 from taskq.canvas.steps import steps_of
 from taskq.exceptions import ImproperlyConfigured
 from taskq.message import step_id

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from taskq.canvas.signature import Signature, as_list
+from taskq.canvas.call_data import as_list
+from taskq.canvas.signature import Signature
 from taskq.message import new_id
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from taskq import context
 from taskq.canvas import stamping
+from taskq.canvas.call_data import CallData, as_list
 from taskq.message import new_id
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ _FIXED = frozenset({"group_id", "stamped_headers"})
 """Options that a call does not replace: who counts on them would wait for ever."""
 
 
-class Signature(dict[str, Any]):
+class Signature(CallData):
     """One call of a task: its name, arguments and options.
 
     It is a dict of plain data in Celery's form, and so travels in messages as it is.
@@ -104,16 +105,6 @@ class Signature(dict[str, Any]):
         return self._app or context.get_current_app()
 
     @property
-    def task(self) -> str:
-        """The task's name."""
-        return str(self["task"])
-
-    @property
-    def name(self) -> str:
-        """The task's name."""
-        return self.task
-
-    @property
     def type(self) -> Any:
         """The task itself.
 
@@ -121,62 +112,6 @@ class Signature(dict[str, Any]):
             NotRegistered: this process does not know it.
         """
         return self.app.tasks[self.task]
-
-    @property
-    def args(self) -> tuple[Any, ...]:
-        """Positional arguments."""
-        return tuple(self["args"])
-
-    @args.setter
-    def args(self, value: Iterable[Any]) -> None:
-        self["args"] = tuple(value)
-
-    @property
-    def kwargs(self) -> dict[str, Any]:
-        """Keyword arguments."""
-        kwargs: dict[str, Any] = self["kwargs"]
-        return kwargs
-
-    @kwargs.setter
-    def kwargs(self, value: Mapping[str, Any]) -> None:
-        self["kwargs"] = dict(value)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Options of the call."""
-        options: dict[str, Any] = self["options"]
-        return options
-
-    @options.setter
-    def options(self, value: Mapping[str, Any]) -> None:
-        self["options"] = dict(value)
-
-    @property
-    def immutable(self) -> bool:
-        """Whether arguments of a previous step are ignored."""
-        return bool(self.get("immutable"))
-
-    @immutable.setter
-    def immutable(self, value: bool) -> None:
-        self["immutable"] = value
-
-    @property
-    def id(self) -> str | None:
-        """The task id that it will be sent under, once frozen."""
-        task_id: str | None = self["options"].get("task_id")
-        return task_id
-
-    @property
-    def root_id(self) -> str | None:
-        """The first task of the workflow, if that was set."""
-        root_id: str | None = self["options"].get("root_id")
-        return root_id
-
-    @property
-    def parent_id(self) -> str | None:
-        """The task that sends it, if that was set."""
-        parent_id: str | None = self["options"].get("parent_id")
-        return parent_id
 
     # Copies and changes
 
@@ -461,10 +396,3 @@ def maybe_signature(value: Any, app: TaskQ | None = None, clone: bool = False) -
     found = value.clone() if clone else value
     found._app = found._app or app
     return found
-
-
-def as_list(signatures: Any) -> list[Any]:
-    """The `link` and `link_error` options take one signature or several."""
-    if signatures is None:
-        return []
-    return list(signatures) if isinstance(signatures, list | tuple) else [signatures]

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from taskq.canvas.signature import Signature, as_list
+from taskq.canvas.call_data import as_list
+from taskq.canvas.signature import Signature
 
 COMPOSITE = frozenset({"chain", "chord", "group", "chunks"})
 """The kinds of signatures that are no task's."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, cast
 
-from taskq.canvas.signature import as_list
+from taskq.canvas.call_data import as_list
 from taskq.canvas.stamping import gathered
 from taskq.context import running
 from taskq.encoded_steps import EncodedSteps
@@ -100,35 +100,24 @@ class MessageBuilder:
         check_options(options, name)
         conf = self._conf
         now = time.time()
-        destination = self._router.route(
-            {**(task.routing_options() if task is not None else {}), **_without_none(options)},
-            name,
-            args,
-            kwargs,
-            task,
-        )
+        given = {**(task.routing_options() if task is not None else {}), **_without_none(options)}
+        destination = self._router.route(given, name, args, kwargs, task)
         if destination.options:
             options = cast("CallOptions", {**options, **destination.options})
         due = self._due(options, now)
-        request = running.get()
-        parent = request if request is not None and not request.called_directly else None
+        parent = _parent()
         headers = self._headers(name, args, kwargs, options, task, parent, now)
         headers["eta"] = to_isoformat(due) if due is not None else None
         if (place := _chord_place(options)) is not None:
             headers["chord_place"] = place
         serializer = options.get("serializer") or (task and task.serializer) or conf.task_serializer
         encoded = self._encode(args, kwargs, options, serializer)
-        body = encoded.body
         compression = (
             options.get("compression") or (task and task.compression) or conf.task_compression
         )
+        body = encoded.body
         if compression:
             body, headers["compression"] = compress(body, compression)
-        priority = destination.priority
-        if priority is None:
-            priority = conf.task_default_priority
-        if priority is None and conf.task_inherit_parent_priority and parent and parent.message:
-            priority = parent.message.priority
         return TaskMessage(
             headers,
             body,
@@ -136,12 +125,20 @@ class MessageBuilder:
             encoded.content_encoding,
             _text("exchange", destination.exchange) or "",
             _text("routing_key", destination.routing_key) or "",
-            _checked_priority(priority, name),
+            _checked_priority(self._priority(destination.priority, parent), name),
             self._reply_to(options, headers["ignore_result"]),
             due,
             _text("once", options.get("once")),
             _delivery_mode(options, task, destination.queue),
         )
+
+    def _priority(self, given: int | None, parent: Request | None) -> int | None:
+        conf = self._conf
+        if given is None:
+            given = conf.task_default_priority
+        if given is None and conf.task_inherit_parent_priority and parent and parent.message:
+            given = parent.message.priority
+        return given
 
     def _encode(
         self,
@@ -244,6 +241,12 @@ class MessageBuilder:
                 f"{option}={value!r} is no moment: give a datetime, or ISO 8601 text such as "
                 f"{datetime(2030, 1, 31, 12, tzinfo=UTC).isoformat()!r}"
             ) from exc
+
+
+def _parent() -> Request | None:
+    """The task that is running, and sends this."""
+    request = running.get()
+    return request if request is not None and not request.called_directly else None
 
 
 def _embed(options: CallOptions) -> dict[str, Any]:

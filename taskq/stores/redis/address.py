@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from taskq.exceptions import ImproperlyConfigured
 from taskq.stores.urls import hide_password
@@ -117,23 +117,8 @@ def address(
         options["password"] = password
     if user:
         options["username"] = user
-    place: dict[str, Any] = {}
-    words = [unquote(word) for word in parts.path.split("/") if word]
-    if scheme in ("unix", "redis+socket"):
-        place["path"] = unquote(parts.path)
-        if not parts.path:
-            raise ImproperlyConfigured(f"{shown!r} names no socket: write unix:///path/to/socket")
-    else:
-        place["nodes"] = _nodes(shown, parts.netloc, _PORTS.get(scheme, 6379), conf)
-        if scheme.startswith("sentinel"):
-            place["service"] = given.get("master_name") or (words.pop(0) if words else "")
-            if not place["service"]:
-                raise ImproperlyConfigured(
-                    f"{shown!r} names no service: write sentinel://host:26379/mymaster/0, or set "
-                    "broker_transport_options={'master_name': 'mymaster'}"
-                )
-        if words and db is None:
-            db = words[0]
+    place, word = _place(shown, parts, given, conf)
+    db = word if db is None else db
     cluster = scheme.startswith("rediscluster")
     number = _database(shown, db, conf)
     if cluster and number:
@@ -152,6 +137,29 @@ def address(
         idle=conf.redis_max_connections,
         **place,
     )
+
+
+def _place(
+    shown: str, parts: SplitResult, given: Mapping[str, Any], conf: Settings
+) -> tuple[dict[str, Any], str | None]:
+    """Where the servers are, as arguments of `Address`, and the database in the URL's path."""
+    scheme = parts.scheme
+    if scheme in ("unix", "redis+socket"):
+        if not parts.path:
+            raise ImproperlyConfigured(f"{shown!r} names no socket: write unix:///path/to/socket")
+        return {"path": unquote(parts.path)}, None
+    words = [unquote(word) for word in parts.path.split("/") if word]
+    place: dict[str, Any] = {
+        "nodes": _nodes(shown, parts.netloc, _PORTS.get(scheme, 6379), conf),
+    }
+    if scheme.startswith("sentinel"):
+        place["service"] = given.get("master_name") or (words.pop(0) if words else "")
+        if not place["service"]:
+            raise ImproperlyConfigured(
+                f"{shown!r} names no service: write sentinel://host:26379/mymaster/0, or set "
+                "broker_transport_options={'master_name': 'mymaster'}"
+            )
+    return place, words[0] if words else None
 
 
 def _celery_sentinels(url: str) -> str:
