@@ -132,7 +132,7 @@ class AsyncResult(KnownOutcome, ResultTree, Generic[R]):
         name = f" of {self.task_name}" if self.task_name else ""
         return TimeoutError(
             f"no result{name} for {self.id} within {timeout} s (it is {self.state}): "
-            "is a worker running on its queue, and does it keep results?"
+            "is a worker running on its queue, does it keep results, and has it not expired?"
         )
 
     def then(

@@ -10,6 +10,8 @@ from taskq import context
 from taskq.app.tasks import TaskMaker
 from taskq.backends.registry import sends_results
 from taskq.canvas import Signature
+from taskq.canvas.call_data import as_list
+from taskq.canvas.fitting import check_steps_fit
 from taskq.canvas.plan import make_plan
 from taskq.chord_records import record_of
 from taskq.message import TaskMessage
@@ -21,7 +23,7 @@ from taskq.routing import Router
 if TYPE_CHECKING:
     from taskq.backends.base import Backend
     from taskq.brokers.base import Broker
-    from taskq.canvas.plan import PlannedChord
+    from taskq.canvas.plan import Plan, PlannedChord
     from taskq.events import Events
 
 AnyResult = AsyncResult[Any]
@@ -219,6 +221,8 @@ class Sender(TaskMaker):
         sending = _Sending()
         for signature, args, kwargs, options in calls:
             plan = make_plan(signature, args, kwargs, options)
+            if self.strict_typing:
+                self._check_fit(plan)
             messages = [
                 self._message(call.task, call.args, call.kwargs, call["options"])
                 for call in plan.calls
@@ -232,6 +236,14 @@ class Sender(TaskMaker):
             sending.begun.append(plan.begun)
             sending.results.append(plan.result)
         return sending
+
+    def _check_fit(self, plan: Plan) -> None:
+        """Raise TypeError if what follows something cannot be called with its result."""
+        for call in plan.calls:
+            if chain := call["options"].get("chain"):
+                check_steps_fit(chain, self.tasks)
+        for chord in plan.chords:
+            check_steps_fit(chord.steps, self.tasks)
 
     def _keep_chords(self, sending: _Sending) -> None:
         if sending.chords:
@@ -257,6 +269,8 @@ class Sender(TaskMaker):
         if task is not None:
             if self.strict_typing and task.typing:
                 task.check_arguments(args, kwargs)
+                if link := options.get("link"):
+                    check_steps_fit(as_list(link), self.tasks)
             if not options.get("shadow") and (shadow := task.shadow_name(args, kwargs, options)):
                 options = {**options, "shadow": shadow}
             if task.models is not None and options.get("serializer") != "pickle":

@@ -76,6 +76,20 @@ class CallData(dict[str, Any]):
         return parent_id
 
 
+def kind_of(document: Mapping[str, Any]) -> str:
+    """Which kind of signature this is; "" is a task's.
+
+    Raises:
+        TypeError: it is none.
+    """
+    try:
+        return document.get("subtask_type") or ""
+    except AttributeError:
+        raise TypeError(
+            f"{document!r} is no signature: write task.s(...), or give its dict form"
+        ) from None
+
+
 def as_list(signatures: Any) -> list[Any]:
     """The `link` and `link_error` options take one signature or several."""
     if signatures is None:

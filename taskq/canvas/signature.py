@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from taskq import context
 from taskq.canvas import stamping
-from taskq.canvas.call_data import CallData, as_list
+from taskq.canvas.call_data import CallData, as_list, kind_of
 from taskq.message import new_id
 
 if TYPE_CHECKING:
@@ -93,9 +93,12 @@ class Signature(CallData):
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any], app: TaskQ | None = None) -> Signature:
-        """The signature in a message or a file, as the class that it was."""
-        kind = cls._kinds.get(document.get("subtask_type") or "", Signature)
-        return kind(document, app=app)
+        """The signature in a message or a file, as the class that it was.
+
+        Raises:
+            TypeError: it is none.
+        """
+        return cls._kinds.get(kind_of(document), Signature)(document, app=app)
 
     # What it is
 
