@@ -307,6 +307,64 @@ class TestRestart:
         assert worker.terminate() == 0
 
 
+class TestOrders:
+    """What workers were told outlives them, their connections, and RabbitMQ's process."""
+
+    def test_a_paused_queue(self, make_stage: MakeStage, redis: RedisServer) -> None:
+        with rabbitmq_server() as server:
+            stage = make_stage(broker_url=server.url, broker_lease=2, result_backend=redis.url)
+            first = stage.worker(concurrency=1)
+            held = stage.send("hold", "open")
+            stage.wait_journal("start", "open")
+            results = stage.send_notes(range(3))
+            stage.app.control.pause("default")
+            first.wait_log("queue default is paused")
+            stage.wait(lambda: stage.depth().ready == 3, "what has not begun to go back")
+            first.kill()
+            second = stage.worker("-Q", "default,other", concurrency=1)
+            second.wait_log("queue default is paused")
+            server.kill()
+            second.wait_log("cannot consume")
+            server.start()
+            assert stage.send("note", "other", queue="other").get(timeout=20) == "other"
+            assert second.terminate() == 0
+            third = stage.worker(concurrency=1)
+            third.wait_log("queue default is paused")
+            assert stage.journal.count("run") == 1
+            assert stage.journal.count("start", "open") == 1
+            stage.gates.open("open")
+            stage.app.control.resume("default")
+            stage.assert_all_done([held, *results])
+            assert third.terminate() == 0
+
+    @pytest.mark.parametrize("driver", ["amqp", "pika"])
+    def test_queues_that_were_added_and_left(
+        self, make_stage: MakeStage, rabbitmq: VirtualHost, redis: RedisServer, driver: str
+    ) -> None:
+        with proxy(rabbitmq.server.port) as network:
+            url = rabbitmq.url.replace(f":{rabbitmq.server.port}/", f":{network.port}/")
+            url = url.replace("amqp:", f"{driver}:")
+            stage = make_stage(result_backend=redis.url)
+            worker = stage.worker("-Q", "default,left", settings={"broker_url": url})
+            control = stage.app.control
+            (added,) = control.add_consumer("added", reply=True, timeout=10, limit=1)
+            assert "ok" in added["worker1@here"]
+            (left,) = control.cancel_consumer("left", reply=True, timeout=10, limit=1)
+            assert "ok" in left["worker1@here"]
+            for _ in range(3):
+                away = worker.log().count("cannot consume")
+                network.hang_up()
+                worker.wait(
+                    lambda away=away: worker.log().count("cannot consume") > away, "it to notice"
+                )
+                waits = stage.send("note", "waits", queue="left")
+                done = [stage.send("note", name, queue=name) for name in ("added", "default")]
+                assert [result.get(timeout=20) for result in done] == ["added", "default"]
+                assert not waits.ready()
+            assert stage.app.broker.depth("left").ready == 3
+            assert worker.terminate() == 0
+
+
 class TestSilence:
     @pytest.fixture
     def network(self, rabbitmq: VirtualHost) -> Iterator[Proxy]:
