@@ -237,6 +237,9 @@ class Consumer(ABC):
 class Broker(ABC):
     """Where messages live between the caller and the worker."""
 
+    leases_by_clock = True
+    """Is a message handed to another worker when its lease ends, and not before?"""
+
     @abstractmethod
     def publish(self, messages: Sequence[TaskMessage]) -> None:
         """Send messages; all of them in one round trip, and none if it raises.

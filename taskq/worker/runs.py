@@ -34,6 +34,7 @@ from taskq.worker.twins import (
 
 if TYPE_CHECKING:
     from taskq.backends.base import Backend
+    from taskq.brokers.base import Broker
     from taskq.worker.job import Job
     from taskq.worker.pool.base import Running
 
@@ -63,6 +64,15 @@ class Runs:
         self._backend = backend
         self._worker = worker
         self._lease = lease
+
+    def warn(self, broker: Broker) -> None:
+        """Say what cannot be known, where a broker and this store go ill together."""
+        if not broker.leases_by_clock and not self._backend.remembers:
+            logger.warning(
+                "the result store keeps nothing: a task that runs for longer than RabbitMQ's "
+                "consumer_timeout (30 minutes), or while a connection is lost, may be run by "
+                "another worker as well"
+            )
 
     # What comes
 

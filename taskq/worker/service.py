@@ -256,6 +256,7 @@ class Worker:
         admission = Admission(app, fates, *self._limits)
         dispatcher = Dispatcher(consumer, admission, fates, pool, window)
         dispatcher.runs = Runs(backend, self.hostname, app.conf.broker_lease)
+        dispatcher.runs.warn(broker)
         dispatcher.attempts = connection_attempts(app.conf)
         dispatcher.rates = RateLimits(app)
         settler = Settler(broker, consumer, backend, dispatcher.settled)

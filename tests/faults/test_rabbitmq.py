@@ -62,6 +62,55 @@ class TestDeaths:
         assert stage.journal.count("start") == 5
         assert second.terminate() == 0
 
+    @pytest.mark.parametrize("driver", ["amqp", "pika"])
+    def test_of_a_worker_that_only_stands_still(
+        self, make_stage: MakeStage, rabbitmq: VirtualHost, redis: RedisServer, driver: str
+    ) -> None:
+        """RabbitMQ hears no heartbeat and hands its message on; what it says late is no news."""
+        stage = make_stage(
+            broker_url=rabbitmq.url.replace("amqp:", f"{driver}:"),
+            broker_lease=2,
+            broker_heartbeat=1,
+            result_backend=redis.url,
+        )
+        frozen = stage.worker(concurrency=1)
+        tasks = stage.app.tasks
+        result = (tasks["hold"].s("task") | tasks["after"].s("next"))()
+        stage.wait_journal("start", "task")
+        frozen.freeze()
+        other = stage.worker(concurrency=1)
+        (child,) = other.children()
+        stage.wait_journal("start", "task", 2)
+        stage.gates.open("task")
+        stage.wait_journal("end", "task", 2)
+        assert result.get(timeout=20) == child.pid
+        frozen.thaw()
+        frozen.wait_log("succeeded in")
+        stage.assert_all_done([result])
+        assert stage.send("note", "last").get(timeout=20) == "last"
+        assert frozen.terminate() == 0
+        stage.assert_all_done([result])
+        assert result.parent is not None
+        assert (result.get(timeout=1), result.parent.get(timeout=1)) == (child.pid, child.pid)
+        assert stage.journal.count("after", "next") == 1
+        assert other.terminate() == 0
+
+    @pytest.mark.parametrize("results", ["disabled://", "rpc://"])
+    def test_of_a_worker_without_a_store(self, make_stage: MakeStage, results: str) -> None:
+        """Nobody can look up what has become of a message, and it runs again."""
+        stage = make_stage(broker_lease=2, result_backend=results)
+        first = stage.worker(concurrency=1)
+        first.wait_log("may be run by another worker as well")
+        stage.send("hold", "task")
+        stage.wait_journal("start", "task")
+        second = stage.worker(concurrency=1)
+        first.kill()
+        stage.wait_journal("start", "task", 2)
+        stage.gates.open("task")
+        stage.wait_journal("end", "task")
+        stage.wait(lambda: stage.depth().ready == 0, "an empty queue")
+        assert second.terminate() == 0
+
     def test_of_every_worker_that_takes_it(self, make_stage: MakeStage, redis: RedisServer) -> None:
         """A classic queue does not count: copies of the message do."""
         stage = make_stage(broker_lease=2, result_backend=redis.url, task_max_deliveries=3)
@@ -310,6 +359,7 @@ class TestRestart:
 class TestOrders:
     """What workers were told outlives them, their connections, and RabbitMQ's process."""
 
+    @pytest.mark.slow
     def test_a_paused_queue(self, make_stage: MakeStage, redis: RedisServer) -> None:
         with rabbitmq_server() as server:
             stage = make_stage(broker_url=server.url, broker_lease=2, result_backend=redis.url)

@@ -54,6 +54,8 @@ class AmqpBroker(Broker):
         make_inbox: makes a connection that consumes.
     """
 
+    leases_by_clock = False
+
     def __init__(
         self,
         address: Address,
