@@ -173,7 +173,7 @@ def test_on_rabbitmq_a_store_beside_it_decides(tmp_path: Path, rabbitmq: RabbitM
 
 @pytest.mark.rabbitmq
 @pytest.mark.parametrize(
-    ("seconds", "seed"), [(4.0, 3), pytest.param(120.0, 7, marks=pytest.mark.slow)]
+    ("seconds", "seed"), [(4.0, 3), pytest.param(75.0, 7, marks=pytest.mark.slow)]
 )
 def test_on_rabbitmq_each_tick_runs_once(
     tmp_path: Path, rabbitmq: VirtualHost, redis: RedisServer, seconds: float, seed: int
