@@ -1,13 +1,171 @@
-"""The example of a Django project: web server, worker, beat and databases as it has them."""
+"""The example of a Django project: web server, worker, beat, databases and a browser."""
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import signal
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pytest
+from PIL import Image
+
+from tests.cli.processes import Running
 from tests.examples.gallery import Gallery
+from tests.servers import HOST, MissingServerError, PostgreSQLServer, browser
+from tests.waiting import wait_until
+
+PATIENCE = 60.0
+USER, PASSWORD = "ada", "of a test"
+
+
+@pytest.fixture(
+    params=[
+        "sqlite",
+        pytest.param("redis", marks=pytest.mark.slow),
+        pytest.param("rabbitmq", marks=pytest.mark.slow),
+    ]
+)
+def gallery(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Gallery]:
+    """The project with its database; with a broker that is a server comes one of PostgreSQL."""
+    # A worker that is killed is missed after a second.
+    monkeypatch.setenv("TASKQ_BROKER_LEASE", "1")
+    gallery = Gallery(tmp_path / "gallery")
+    try:
+        if request.param == "sqlite":
+            yield gallery
+            return
+        monkeypatch.setenv("TASKQ_BROKER_URL", request.getfixturevalue(request.param).url)
+        server: PostgreSQLServer = request.getfixturevalue("postgresql")
+        with server.new_database() as name:
+            address = {"DATABASE": name, "HOST": HOST, "PORT": str(server.port), "USER": "taskq"}
+            for variable, value in address.items():
+                monkeypatch.setenv(f"PG{variable}", value)
+            yield gallery
+    finally:
+        gallery.close()
+
+
+@pytest.fixture
+def driver() -> Iterator[Any]:
+    """A browser, on whose pages nothing may fail."""
+    try:
+        with browser() as driver:
+            yield driver
+            errors = [line for line in driver.get_log("browser") if line["level"] == "SEVERE"]
+            # The admin's pages name no icon, and browsers ask for one all the same.
+            assert [line for line in errors if "/favicon.ico" not in line["message"]] == []
+    except MissingServerError as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))
 
 
 def test_its_own_tests_and_migrations(tmp_path: Path) -> None:
     gallery = Gallery(tmp_path / "gallery")
     assert "No changes detected" in gallery.manage("makemigrations", "--check")
     assert "\nOK\n" in gallery.run("test")
+
+
+def test_the_gallery(
+    gallery: Gallery, driver: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery.run("migrate")
+    gallery.serve()
+    _upload(driver, gallery, tmp_path)
+    # Nobody works yet.
+    assert "waiting" in _text(driver)
+    _kill_in_the_middle(driver, _worker(gallery))
+    worker = _worker(gallery)
+    # The page shows the thumbnails by itself once the chord has recorded them.
+    _wait_for(driver, "1280 × 960")
+    sizes = driver.execute_script(
+        "return Array.from(document.images, image => [image.naturalWidth, image.naturalHeight])"
+    )
+    assert sizes == [[160, 120], [480, 360], [1280, 960]]
+    worker.wait_for("photos.tasks.announce")
+    wait_until(lambda: any((gallery.folder / "mail").glob("*")), PATIENCE, "a mail")
+    (mail,) = (gallery.folder / "mail").iterdir()
+    assert "Subject: A new photo" in mail.read_text()
+    _report(driver, gallery)
+    _admin(driver, gallery, monkeypatch)
+    assert worker.stop() == 0
+
+
+def _worker(gallery: Gallery) -> Running:
+    return gallery.begin("taskq worker", "-c", "1", ready="ready.")
+
+
+def _upload(driver: Any, gallery: Gallery, folder: Path) -> None:
+    file = folder / "noise.jpg"
+    # Large enough for its thumbnails to take their time.
+    Image.effect_noise((4000, 3000), 60).convert("RGB").save(file)
+    driver.get(gallery.url)
+    driver.find_element("name", "picture").send_keys(str(file))
+    driver.find_element("css selector", "form button").click()
+    _wait_for(driver, "Thumbnails are made")
+
+
+def _kill_in_the_middle(driver: Any, worker: Running) -> None:
+    """Kill a worker, with all its processes, when it has made one thumbnail of three."""
+    progress = f"{driver.current_url}progress/"
+
+    def percent(width: int) -> int:
+        with urllib.request.urlopen(progress, timeout=PATIENCE) as answer:
+            return int(json.load(answer)["thumbnails"][str(width)])
+
+    wait_until(lambda: percent(160) == 100, PATIENCE, "the first thumbnail")
+    os.killpg(worker.process.pid, signal.SIGSTOP)
+    assert percent(1280) < 100
+    # The page says how far it is.
+    bar = driver.find_element("id", "width-160")
+    wait_until(lambda: bar.get_property("value") == 100, PATIENCE, "the page to show that")
+    wait_until(lambda: re.search(r"\d+ %", _text(driver)) is not None, PATIENCE, "progress")
+    os.killpg(worker.process.pid, signal.SIGKILL)
+    worker.process.wait()
+
+
+def _report(driver: Any, gallery: Gallery) -> None:
+    """Beat has the report written, by an entry of the database."""
+    driver.get(f"{gallery.url}reports/")
+    assert "There is none yet" in _text(driver)
+    beat = gallery.begin("taskq beat", ready="Starting...")
+    gallery.manage("taskq", "schedule", "add", "often", "photos.tasks.report", "--every", "1")
+
+    def written() -> bool:
+        driver.refresh()
+        return "1 photos were uploaded, and 3 thumbnails made." in _text(driver)
+
+    wait_until(written, PATIENCE, "the report")
+    assert beat.stop() == 0
+
+
+def _admin(driver: Any, gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The admin shows the tasks that ran, and the schedule."""
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", PASSWORD)
+    who = ("--noinput", "--username", USER, "--email", "ada@example.com")
+    gallery.run("createsuperuser", *who)
+    driver.get(f"{gallery.url}admin/")
+    driver.find_element("name", "username").send_keys(USER)
+    driver.find_element("name", "password").send_keys(PASSWORD)
+    driver.find_element("css selector", "input[type=submit]").click()
+    _wait_for(driver, "Site administration")
+    driver.get(f"{gallery.url}admin/taskq/taskresult/?q=photos.tasks.record")
+    assert "SUCCESS" in _text(driver)
+    assert "1 task result" in _text(driver)
+    driver.get(f"{gallery.url}admin/taskq/periodictask/")
+    assert {"often", "report"} <= set(_text(driver).split())
+
+
+def _text(driver: Any) -> str:
+    return str(driver.find_element("tag name", "body").text)
+
+
+def _wait_for(driver: Any, text: str) -> None:
+    wait_until(lambda: text in _text(driver), PATIENCE, f"the page to say {text!r}")
