@@ -16,10 +16,10 @@ from PIL import Image
 
 from tests.cli.processes import Running
 from tests.examples.gallery import Gallery
-from tests.servers import HOST, MissingServerError, PostgreSQLServer, browser
+from tests.examples.pages import PATIENCE, log_in, text_of, wait_for_text
+from tests.servers import HOST, PostgreSQLServer
 from tests.waiting import wait_until
 
-PATIENCE = 60.0
 USER, PASSWORD = "ada", "of a test"
 
 
@@ -52,21 +52,6 @@ def gallery(
         gallery.close()
 
 
-@pytest.fixture
-def driver() -> Iterator[Any]:
-    """A browser, on whose pages nothing may fail."""
-    try:
-        with browser() as driver:
-            yield driver
-            errors = [line for line in driver.get_log("browser") if line["level"] == "SEVERE"]
-            # The admin's pages name no icon, and browsers ask for one all the same.
-            assert [line for line in errors if "/favicon.ico" not in line["message"]] == []
-    except MissingServerError as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
-
-
 def test_its_own_tests_and_migrations(tmp_path: Path) -> None:
     gallery = Gallery(tmp_path / "gallery")
     assert "No changes detected" in gallery.manage("makemigrations", "--check")
@@ -80,11 +65,11 @@ def test_the_gallery(
     gallery.serve()
     _upload(driver, gallery, tmp_path)
     # Nobody works yet.
-    assert "waiting" in _text(driver)
+    assert "waiting" in text_of(driver)
     _kill_in_the_middle(driver, _worker(gallery))
     worker = _worker(gallery)
     # The page shows the thumbnails by itself once the chord has recorded them.
-    _wait_for(driver, "1280 × 960")
+    wait_for_text(driver, "1280 × 960")
     sizes = driver.execute_script(
         "return Array.from(document.images, image => [image.naturalWidth, image.naturalHeight])"
     )
@@ -109,7 +94,7 @@ def _upload(driver: Any, gallery: Gallery, folder: Path) -> None:
     driver.get(gallery.url)
     driver.find_element("name", "picture").send_keys(str(file))
     driver.find_element("css selector", "form button").click()
-    _wait_for(driver, "Thumbnails are made")
+    wait_for_text(driver, "Thumbnails are made")
 
 
 def _kill_in_the_middle(driver: Any, worker: Running) -> None:
@@ -126,7 +111,7 @@ def _kill_in_the_middle(driver: Any, worker: Running) -> None:
     # The page says how far it is.
     bar = driver.find_element("id", "width-160")
     wait_until(lambda: bar.get_property("value") == 100, PATIENCE, "the page to show that")
-    wait_until(lambda: re.search(r"\d+ %", _text(driver)) is not None, PATIENCE, "progress")
+    wait_until(lambda: re.search(r"\d+ %", text_of(driver)) is not None, PATIENCE, "progress")
     os.killpg(worker.process.pid, signal.SIGKILL)
     worker.process.wait()
 
@@ -134,13 +119,13 @@ def _kill_in_the_middle(driver: Any, worker: Running) -> None:
 def _report(driver: Any, gallery: Gallery) -> None:
     """Beat has the report written, by an entry of the database."""
     driver.get(f"{gallery.url}reports/")
-    assert "There is none yet" in _text(driver)
+    assert "There is none yet" in text_of(driver)
     beat = gallery.begin("taskq beat", ready="Starting...")
     gallery.manage("taskq", "schedule", "add", "often", "photos.tasks.report", "--every", "1")
 
     def written() -> bool:
         driver.refresh()
-        return "1 photos were uploaded, and 3 thumbnails made." in _text(driver)
+        return "1 photos were uploaded, and 3 thumbnails made." in text_of(driver)
 
     wait_until(written, PATIENCE, "the report")
     assert beat.stop() == 0
@@ -152,20 +137,9 @@ def _admin(driver: Any, gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> No
     who = ("--noinput", "--username", USER, "--email", "ada@example.com")
     gallery.run("createsuperuser", *who)
     driver.get(f"{gallery.url}admin/")
-    driver.find_element("name", "username").send_keys(USER)
-    driver.find_element("name", "password").send_keys(PASSWORD)
-    driver.find_element("css selector", "input[type=submit]").click()
-    _wait_for(driver, "Site administration")
+    log_in(driver, USER, PASSWORD)
     driver.get(f"{gallery.url}admin/taskq/taskresult/?q=photos.tasks.record")
-    assert "SUCCESS" in _text(driver)
-    assert "1 task result" in _text(driver)
+    (row,) = driver.find_elements("css selector", "#result_list tbody tr")
+    assert row.find_elements("css selector", ".taskq-state-success")
     driver.get(f"{gallery.url}admin/taskq/periodictask/")
-    assert {"often", "report"} <= set(_text(driver).split())
-
-
-def _text(driver: Any) -> str:
-    return str(driver.find_element("tag name", "body").text)
-
-
-def _wait_for(driver: Any, text: str) -> None:
-    wait_until(lambda: text in _text(driver), PATIENCE, f"the page to say {text!r}")
+    assert {"often", "report"} <= set(text_of(driver).split())
