@@ -139,6 +139,25 @@ def state_of_dead(project: Project, monkeypatch: pytest.MonkeyPatch) -> tuple[li
     return state(project)
 
 
+@on(["postgresql-redis"])
+def test_a_database_that_cuts_everybody_off(project: Project, monkeypatch: pytest.MonkeyPatch):
+    worker = project.worker("-c", "1")
+    project.shell("""
+        from django.db import connection
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+    """)
+    monkeypatch.setenv("DIE", "committed")
+    project.shell(send("a"), check=False)
+    monkeypatch.delenv("DIE")
+    wait_for(project, ["a"])
+    assert "cannot be emptied" not in worker.output
+    assert worker.stop() == 0
+
+
 @on(["sqlite-sqlite", "postgresql-redis"])
 def test_several_relays(project: Project):
     count = 300

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from django.db import Error, close_old_connections, connections
+from django.db import Error, connections
 
 from taskq.contrib.django.models import OutboxMessage
 from taskq.contrib.django.outbox.table import Table
@@ -119,11 +119,12 @@ class Relay:
                 on_ready()
             away = 0
             while not self._stop.is_set():
-                close_old_connections()
                 try:
                     self.deliver()
                 except (Error, OperationalError) as exc:
-                    if away % _COMPLAIN == 0:
+                    # The connection is kept from look to look, and may have ended meanwhile.
+                    connections.close_all()
+                    if away % _COMPLAIN == 1:
                         logger.error("the outbox cannot be emptied, trying again: %s", exc)
                     away += 1
                 else:
