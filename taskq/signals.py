@@ -240,7 +240,7 @@ after_setup_task_logger = Signal("after_setup_task_logger")
 beat_init = Signal("beat_init")
 #: (none). Sender: the beat service, which runs within a worker.
 beat_embedded_init = Signal("beat_embedded_init")
-#: app, options
+#: app, options (values of the options that the app adds to commands). Sender: the app.
 user_preload_options = Signal("user_preload_options")
 
 

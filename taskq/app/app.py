@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
@@ -88,6 +89,7 @@ class TaskQ(Configured, Sender, Periodic):
         for each in middleware:
             self.add_middleware(each)
         self.services = Services()
+        self.user_options: defaultdict[str, set[Any]] = defaultdict(set)
         self.on_after_fork = signals.Signal("on_after_fork")
         if include:
             self.conf.update(include=tuple(include))

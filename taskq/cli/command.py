@@ -11,6 +11,9 @@ import click
 from taskq import __version__
 from taskq.cli.session import Session
 
+_FROM_APP = "taskq.options_of_the_app"
+"""Where in a context of click's the options stand that the app has added."""
+
 
 def _common_options() -> list[click.Option]:
     return [
@@ -77,7 +80,30 @@ class _WithCommonOptions(click.Command):
 
 
 class Command(_WithCommonOptions):
-    """A command that takes the common options."""
+    """A command that takes the common options, and those that the app adds to it.
+
+    The app is loaded before the command line is read only if that holds an option that nobody
+    knows.
+    """
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Its own parameters, and the app's."""
+        return [*super().get_params(ctx), *ctx.meta.get(_FROM_APP, ())]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line."""
+        try:
+            return super().parse_args(ctx, list(args))
+        except click.NoSuchOption:
+            session = ctx.ensure_object(Session)
+            options = session.user_options(str(self.name), args)
+            if not options:
+                raise
+            ctx.meta[_FROM_APP] = options
+        rest = super().parse_args(ctx, list(args))
+        for option in options:
+            session.user_values[str(option.name)] = ctx.params.pop(str(option.name), None)
+        return rest
 
 
 class Group(_WithCommonOptions, click.Group):

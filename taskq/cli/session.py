@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import click
 
+from taskq import signals
 from taskq.app import TaskQ
 from taskq.cli.failure import Misuse, user_code
 from taskq.discovery import find_app
@@ -28,6 +30,7 @@ class Session:
         quiet: say only what was asked for.
         include: modules to import besides those of the settings.
         changes: settings that options have changed: value and option by name.
+        user_values: what was given for options that the app has added.
         detached: it runs in the background.
         given: the app itself, where a program and not a shell gives the command.
     """
@@ -38,6 +41,7 @@ class Session:
     quiet: bool = False
     include: tuple[str, ...] = ()
     changes: dict[str, tuple[Any, str]] = field(default_factory=dict)
+    user_values: dict[str, Any] = field(default_factory=dict)
     detached: bool = False
     given: TaskQ | None = None
 
@@ -55,6 +59,7 @@ class Session:
         if self.given is not None:
             self._apply(self.given)
             self.given.load_modules()
+            self._tell_user_options(self.given)
             return self.given
         app_spec = self.app_spec or os.environ.get(APP_VARIABLE)
         if not app_spec:
@@ -69,7 +74,37 @@ class Session:
             self._apply(app)
             app.load_modules()
         click.get_current_context().call_on_close(app.close)
+        self._tell_user_options(app)
         return app
+
+    def user_options(self, command: str, arguments: Sequence[str]) -> list[click.Option]:
+        """The options that the app adds to a command; none if no app is named.
+
+        Args:
+            command: its name.
+            arguments: what follows it on the command line, and may hold ``-A``.
+
+        Raises:
+            Misuse: the app cannot be imported.
+        """
+        app = self.given
+        spec = self.app_spec or _app_in(arguments) or os.environ.get(APP_VARIABLE)
+        if app is None and spec:
+            self._enter()
+            with user_code(f"-A {spec}"):
+                app = find_app(spec)
+        return _added_options(app, command) if app is not None else []
+
+    def _tell_user_options(self, app: TaskQ) -> None:
+        """Tell the app what was given for its options."""
+        if not signals.user_preload_options.receivers:
+            return
+        ctx = click.get_current_context()
+        values = {
+            str(option.name): option.get_default(ctx)
+            for option in _added_options(app, str(ctx.command.name))
+        }
+        signals.user_preload_options.send(app, app=app, options={**values, **self.user_values})
 
     def any_app(self) -> TaskQ:
         """The app that ``-A`` names; without one, an app with no tasks.
@@ -136,6 +171,21 @@ class Session:
         if self.changes:
             # The app may have connected on import, to where its own settings point.
             app.close()
+
+
+def _added_options(app: TaskQ, command: str) -> list[click.Option]:
+    options = {*app.user_options["preload"], *app.user_options[command]}
+    return sorted(options, key=lambda option: str(option.name))
+
+
+def _app_in(arguments: Sequence[str]) -> str:
+    """What a command line, which cannot be read yet, gives for ``-A``."""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument in ("-A", "--app"):
+            return following
+        if argument.startswith("--app="):
+            return argument.removeprefix("--app=")
+    return ""
 
 
 pass_session = click.make_pass_decorator(Session, ensure=True)
