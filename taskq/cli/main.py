@@ -26,6 +26,7 @@ COMMANDS = {
     "inspect": "taskq.cli.remote:inspect",
     "list": "taskq.cli.listing:listing",
     "outbox": "taskq.cli.outbox:outbox",
+    "multi": "taskq.cli.multi.command:multi",
     "purge": "taskq.cli.purge:purge",
     "queues": "taskq.cli.queues:queues",
     "report": "taskq.cli.report:report",

@@ -32,6 +32,16 @@ def pid_file(path: str) -> Iterator[None]:
             os.unlink(path)
 
 
+def living_pid(path: str) -> int | None:
+    """The process in a pid file, if it lives.
+
+    Raises:
+        Failure: the file holds something else.
+    """
+    pid = _pid_in(path)
+    return pid if pid is not None and _lives(pid) else None
+
+
 def _remove_stale(path: str) -> None:
     """Remove a file that a dead process has left behind."""
     pid = _pid_in(path)
@@ -63,5 +73,15 @@ def _lives(pid: int) -> bool:
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        return True  # another user's
-    return True
+        pass  # another user's
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Has it ended, and has its parent not asked how?  So it is in containers without an init."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name, in parentheses, may hold anything; the state follows it (proc(5)).
+            return file.read().rpartition(b")")[2].split()[:1] == [b"Z"]
+    except OSError:
+        return False

@@ -1,0 +1,1 @@
+"""``taskq multi``: several workers on one machine, started and stopped together."""
