@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import logging
+import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -20,6 +23,8 @@ from taskq.cli.types import log_level, octal
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
+
+logger = logging.getLogger("taskq")
 
 LOGFILE = "%n.log"
 """Where the log of a process in the background goes if nobody says so."""
@@ -102,6 +107,7 @@ class Daemon:
         """It does its work from now on: whoever waits for that is told."""
         if self._detached is not None:
             self._detached.ready()
+        _tell_systemd("READY=1")
 
     @property
     def log_path(self) -> str | None:
@@ -137,6 +143,19 @@ _OPTIONS = (
     click.option("--gid", metavar="GROUP", help="Run as this group; by default the user's."),
     click.option("--umask", type=octal, metavar="MODE", help="Of its files, such as 027."),
 )
+
+
+def _tell_systemd(state: str) -> None:
+    """Tell systemd of it, if that has started this and wants to know: sd_notify(3)."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        try:
+            notify.connect("\0" + address[1:] if address.startswith("@") else address)
+            notify.send(state.encode())
+        except OSError as exc:
+            logger.warning("systemd cannot be told %s: %s", state, exc)
 
 
 def daemon_options(command: Callable[..., Any]) -> Callable[..., Any]:

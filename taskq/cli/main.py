@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "beat": "taskq.cli.beat:beat",
     "call": "taskq.cli.call:call",
+    "completion": "taskq.cli.completion:completion",
     "control": "taskq.cli.remote:control",
     "demo": "taskq.cli.demo.command:demo",
     "dlq": "taskq.cli.dlq:dlq",
@@ -26,6 +27,7 @@ COMMANDS = {
     "inspect": "taskq.cli.remote:inspect",
     "list": "taskq.cli.listing:listing",
     "outbox": "taskq.cli.outbox:outbox",
+    "migrate": "taskq.cli.migrate:migrate",
     "multi": "taskq.cli.multi.command:multi",
     "purge": "taskq.cli.purge:purge",
     "queues": "taskq.cli.queues:queues",
@@ -33,6 +35,7 @@ COMMANDS = {
     "result": "taskq.cli.result:result",
     "schedule": "taskq.cli.schedule:schedule",
     "settings": "taskq.cli.settings:settings",
+    "shell": "taskq.cli.shell:shell",
     "status": "taskq.cli.remote:status",
     "upgrade": "taskq.cli.upgrade:upgrade",
     "worker": "taskq.cli.worker:worker",

@@ -6,6 +6,7 @@ import grp
 import os
 import pwd
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -119,6 +120,21 @@ def test_hup_starts_it_anew_in_its_place(processes: Processes, project: Path, ap
     assert pid_of(project / "w.pid") == pid
     assert app.send_task("proj.add", (3, 4)).get(timeout=20) == 12
     end(pid)
+
+
+@pytest.mark.parametrize("command", ["worker", "beat"])
+@pytest.mark.parametrize("kind", ["path", "abstract"])
+def test_systemd_is_told_when_it_is_ready(
+    processes: Processes, project: Path, monkeypatch: pytest.MonkeyPatch, command: str, kind: str
+) -> None:
+    address = "notify.sock" if kind == "path" else f"@taskq-test-{os.getpid()}-{command}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        notified.bind(address.replace("@", "\0"))
+        notified.settimeout(20)
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+        running = processes.start("-A", "proj", command, "-l", "INFO")
+        assert notified.recv(100) == b"READY=1"
+        assert running.stop() == 0
 
 
 # Rights
