@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -20,7 +21,7 @@ from tests.cli.processes import TASKQ
 def test_version_loads_no_more_than_it_needs() -> None:
     program = (
         "import sys\n"
-        "from taskq.cli.main import main\n"
+        "from taskq.cli.main import COMMANDS, main\n"
         "sys.argv = ['taskq', '--version']\n"
         "try:\n"
         "    main()\n"
@@ -241,6 +242,12 @@ def test_commands_of_other_packages(
     monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
     assert run("hello").stdout == "hi\n"
     assert "Greet." in run("--help").stdout
+
+
+def test_the_reference_has_every_command() -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "commands.md"
+    rows = [line.split("|")[1] for line in page.read_text().splitlines() if line.startswith("| `")]
+    assert sorted(re.findall(r"`taskq (\w+)`", " ".join(rows))) == sorted(COMMANDS)
 
 
 def test_interrupt(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,17 @@ def test_from_one_kind_of_broker_to_another(
     assert app.broker.depth("default").ready == 0
 
 
+@pytest.mark.redis
+def test_celerys_layout_on_redis(project: Path, run: Run, app: TaskQ, redis: RedisServer) -> None:
+    source = f"kombu+{redis.url}"
+    with TaskQ("old", broker=source, set_as_current=False) as old:
+        sent = [old.send_task("proj.add", (number, 0), queue="old").id for number in range(3)]
+        result = run("migrate", source, "sqlite:///proj.db", "-Q", "old")
+        assert result.stdout == "moved 3 messages of old\n", result.stderr
+        assert sorted(message.id for message in app.broker.browse("old", 10)) == sorted(sent)
+        assert old.broker.depth("old").ready == 0
+
+
 def test_a_broker_that_is_away_loses_nothing(project: Path, run: Run, app: TaskQ) -> None:
     app.send_task("proj.add", (1, 2))
     result = run("-A", "proj", "migrate", "sqlite:///proj.db", "redis://127.0.0.1:1/0")
