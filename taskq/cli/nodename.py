@@ -26,11 +26,14 @@ def node_name(text: str | None) -> str:
 def expand(text: str, name: str) -> str:
     """Replace ``%h`` (host), ``%d`` (its domain), ``%n`` (`name`) and ``%%``.
 
+    Celery's ``%i`` and ``%I``, the number of a process in the pool, are those of the parent: a
+    worker's processes share one log.
+
     Raises:
         ImproperlyConfigured: it holds another ``%``.
     """
     host = socket.gethostname()
-    values = {"h": host, "d": host.partition(".")[2], "n": name, "%": "%"}
+    values = {"h": host, "d": host.partition(".")[2], "n": name, "i": "0", "I": "", "%": "%"}
 
     def value(found: re.Match[str]) -> str:
         if found[1] not in values:

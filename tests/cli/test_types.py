@@ -95,6 +95,7 @@ def test_node_name(monkeypatch: pytest.MonkeyPatch, given: str | None, name: str
 def test_expanding_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "box")
     assert expand("/var/log/%n-%h%d.log", "w1") == "/var/log/w1-box.log"
+    assert expand("/var/log/%n%I-%i.log", "w1") == "/var/log/w1-0.log"
 
 
 @pytest.mark.parametrize("text", ["%x@h", "w1@%"])
