@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from taskq.task import Task
     from taskq.worker.dispatcher import Dispatcher
     from taskq.worker.job import Job
+    from taskq.worker.parts import Parts
     from taskq.worker.pool.base import Pool, PoolEvents
     from taskq.worker.pool.nursery import Nursery
-    from taskq.worker.service import _Parts
 
 _PAUSE = 0.01
 _QUIET = 3
@@ -141,7 +141,7 @@ class _Drainer(WorkerHere):
     def _make_pool(self, nursery: Nursery | None) -> Pool:
         return self.pool
 
-    def _parts(self, consumer: Consumer, queues: Sequence[Queue], pool: Pool) -> _Parts:
+    def _parts(self, consumer: Consumer, queues: Sequence[Queue], pool: Pool) -> Parts:
         parts = super()._parts(consumer, queues, pool)
         parts.dispatcher.rates = None  # nobody waits an hour for the second task of a test
         self._dispatcher = parts.dispatcher

@@ -11,28 +11,19 @@ import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from taskq import signals
 from taskq.canvas.chord import SHARED_CHORDS_QUEUE
 from taskq.exceptions import ImproperlyConfigured, OperationalError
 from taskq.routing import Broadcast, Queue
-from taskq.worker.admission import Admission
-from taskq.worker.autoscale import Autoscaler, Bounds
-from taskq.worker.chords import ChordKeeper
-from taskq.worker.cleaning import keep_clean
-from taskq.worker.consuming import Consuming
-from taskq.worker.control import Node, WorkerState
+from taskq.worker.autoscale import Bounds
 from taskq.worker.dispatcher import Dispatcher
-from taskq.worker.events import WorkerEvents
-from taskq.worker.fates import Fates
 from taskq.worker.halting import STOPPING, Halt, SignalHandlers, remapped
-from taskq.worker.keeping import keep_leases, keep_revoked
 from taskq.worker.loops import loop_factory
-from taskq.worker.patience import begin, connection_attempts, declare
-from taskq.worker.pauses import Pauses
+from taskq.worker.parts import Parts, Wishes, make_parts
+from taskq.worker.patience import begin, declare
 from taskq.worker.pool.base import Pool
 from taskq.worker.pool.nursery import Nursery
 from taskq.worker.pool.options import ChildOptions
@@ -40,12 +31,8 @@ from taskq.worker.pool.program import AppSource
 from taskq.worker.pools import make_pool, plan_pool, prepare_pool
 from taskq.worker.privileges import refuse_pickle_as_root
 from taskq.worker.processors import processors
-from taskq.worker.rates import RateLimits
-from taskq.worker.runs import Runs
 from taskq.worker.services import ServiceGroup, services_of
-from taskq.worker.settler import Settler
 from taskq.worker.stacks import dump_stacks
-from taskq.worker.window import Window
 
 if TYPE_CHECKING:
     from taskq.app import TaskQ
@@ -53,17 +40,6 @@ if TYPE_CHECKING:
     from taskq.worker.health import WorkerHealth
 
 logger = logging.getLogger("taskq.worker")
-
-
-class _Parts(NamedTuple):
-    """What a worker is made of."""
-
-    dispatcher: Dispatcher
-    settler: Settler
-    pauses: Pauses
-    events: WorkerEvents
-    node: Node
-    scaler: Autoscaler | None
 
 
 class Worker:
@@ -246,73 +222,23 @@ class Worker:
     def _make_pool(self, nursery: Nursery | None) -> Pool:
         return make_pool(self.app, self.plan, self._options, nursery)
 
-    def _parts(self, consumer: Consumer, queues: Sequence[Queue], pool: Pool) -> _Parts:
+    def _parts(self, consumer: Consumer, queues: Sequence[Queue], pool: Pool) -> Parts:
         """What the worker is made of; nothing of it runs yet."""
-        app = self.app
-        broker, backend = app.broker, app.backend
-        fates = Fates(app)
-        window = Window(self._multiplier, pool.size)
-        consumer.is_fair = window.is_fair
-        admission = Admission(app, fates, *self._limits)
-        dispatcher = Dispatcher(consumer, admission, fates, pool, window)
-        dispatcher.runs = Runs(backend, self.hostname, app.conf.broker_lease)
-        dispatcher.runs.warn(broker)
-        dispatcher.attempts = connection_attempts(app.conf)
-        dispatcher.rates = RateLimits(app)
-        settler = Settler(broker, consumer, backend, dispatcher.settled)
-        dispatcher.connect(settler)
-        consuming = Consuming(app, consumer, queues, self._unique, dispatcher)
-        pauses = Pauses(broker, dispatcher, consuming.names)
-        scaler = Autoscaler(pool, dispatcher, self._bounds) if self._bounds else None
-        heartbeat = app.conf.worker_heartbeat_interval
-        events = WorkerEvents(app, self.hostname, dispatcher, pool, heartbeat)
-        node = Node(
-            WorkerState(
-                app,
-                self.hostname,
-                self.stop,
-                dispatcher,
-                pool,
-                admission,
-                consuming,
-                pauses,
-                window,
-                events,
-                time.monotonic(),
-                admission.limits,
-                self._options.max_tasks,
-                scaler,
-            )
+        wishes = Wishes(
+            self._multiplier, self._limits, self._bounds, self._options.max_tasks, self._unique
         )
-        return _Parts(dispatcher, settler, pauses, events, node, scaler)
+        return make_parts(self.app, self.hostname, self.stop, wishes, consumer, queues, pool)
 
     def _tasks(
-        self, parts: _Parts, queues: Sequence[Queue], consumer: Consumer
+        self, parts: Parts, queues: Sequence[Queue], consumer: Consumer
     ) -> dict[str, asyncio.Task[None]]:
-        """Let all parts run."""
-        conf = self.app.conf
-        runs = {
-            "fetch": parts.dispatcher.fetch(),
-            "settle": parts.settler.run(),
-            "leases": keep_leases(parts.dispatcher, consumer, conf.broker_lease),
-            "revoked": keep_revoked(parts.dispatcher, consumer),
-            "pauses": parts.pauses.watch(),
-            "cleanup": keep_clean(self.app.backend),
-            "events": parts.events.run(),
-            **dict(self._services.runs()),
-        }
-        if parts.scaler is not None:
-            runs["autoscale"] = parts.scaler.run()
-        if conf.worker_enable_remote_control:
-            runs["control"] = parts.node.serve()
-        own = [queue.name for queue in queues if not isinstance(queue, Broadcast)]
-        if self.app.backend.counts and own:
-            runs["chords"] = ChordKeeper(self.app, own[0]).run()
+        """Let all parts and services run."""
+        runs = {**parts.runs(self.app, queues, consumer), **dict(self._services.runs())}
         return {name: asyncio.create_task(run, name=name) for name, run in runs.items()}
 
     async def _serve(
         self,
-        parts: _Parts,
+        parts: Parts,
         tasks: dict[str, asyncio.Task[None]],
         pool: Pool,
         consumer: Consumer,
