@@ -30,12 +30,14 @@ class Halt:
 
     Attributes:
         restarts: once stopped, the worker is to start anew.
+        signal: the name of the signal that has asked for it last.
     """
 
     def __init__(self, soft_timeout: float = 0.0, can_restart: bool = False) -> None:
         self._soft_timeout = soft_timeout
         self._can_restart = can_restart
         self.restarts = False
+        self.signal = "SIGTERM"
         self._loop: asyncio.AbstractEventLoop | None = None
         self._warm_requested = self._cold_requested = False
         self._last_signal = (0, 0.0)
@@ -96,6 +98,7 @@ class Halt:
         last, self._last_signal = self._last_signal, (number, time.monotonic())
         if last[0] == number and self._last_signal[1] - last[1] < _SAME_SIGNAL:
             return
+        self.signal = name
         number = remapped(number)
         if self._cold_requested and not self._cold.is_set():
             logger.warning("%s: cold shutdown, what is running goes back", name)

@@ -262,7 +262,10 @@ class Worker:
         if self._health is not None:
             self._health.stops()
         signals.worker_shutting_down.send(
-            self.hostname, sig="TERM", how="Cold" if self._halt.is_cold else "Warm", exitcode=0
+            self.hostname,
+            sig=self._halt.signal,
+            how="Cold" if self._halt.is_cold else "Warm",
+            exitcode=0,
         )
         # 1. Nothing new; what the consumer is just receiving goes back when it closes.
         await _cancel(tasks.pop("fetch"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 from taskq import TaskQ
@@ -16,7 +17,8 @@ app.conf.update(beat_schedule={"a": {"task": "proj.add", "schedule": 60, "args":
 
 def note(signal, sender, **kwargs):
     with open("signals", "a") as file:
-        file.write(f"{signal.name} {type(sender).__name__}\\n")
+        file.write(f"{signal.name} {type(sender).__name__}")
+        file.write(f" {kwargs['sig']} {kwargs['how']}\\n" if "sig" in kwargs else "\\n")
 
 
 for name in (
@@ -38,7 +40,7 @@ def test_a_worker_with_a_beat_in_it(processes: Processes, project: Path, app: Ta
     worker = processes.worker("-B", "-E", "--heartbeat-interval", "0.1")
     app.send_task("proj.add", (1, 2)).get(timeout=20)
     wait_until(lambda: "heartbeat_sent WorkerEvents" in noted(project), 20, "a heartbeat")
-    assert worker.stop() == 0
+    assert worker.stop(signal.SIGINT) == 0
     found = noted(project)
     once = [
         "import_modules TaskQ",
@@ -47,7 +49,7 @@ def test_a_worker_with_a_beat_in_it(processes: Processes, project: Path, app: Ta
         "worker_init Worker",
         "worker_before_create_process Worker",
         "worker_ready Worker",
-        "worker_shutting_down str",
+        "worker_shutting_down str SIGINT Warm",
         "worker_shutdown Worker",
     ]
     assert [line for line in found if line in once] == once
