@@ -69,7 +69,7 @@ class Parts(NamedTuple):
             consumer: consumes it.
         """
         conf = app.conf
-        runs = {
+        runs: dict[str, Coroutine[Any, Any, None]] = {
             "fetch": self.dispatcher.fetch(),
             "settle": self.settler.run(),
             "leases": keep_leases(self.dispatcher, consumer, conf.broker_lease),
