@@ -17,7 +17,7 @@ _READY = tuple(sorted(states.READY_STATES))
 _KEPT = ("task_id", "created")
 """Columns that a later outcome leaves as they are."""
 _CHANGED = tuple(name for name in COLUMNS if name not in _KEPT)
-_ROWS = 500
+_ROWS = 100
 """Rows in one statement at most."""
 
 
