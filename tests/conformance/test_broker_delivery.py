@@ -38,7 +38,6 @@ async def test_a_message_arrives_as_it_was_sent(site: Site, consumer: Consumers)
         priority=3,
         reply_to="somewhere",
         once="a key",
-        delivery_mode=2,
     )
     site.publish(sent)
     delivery = await take_one(await consumer("q"))

@@ -199,7 +199,6 @@ async def test_what_a_dead_letter_tells(site: Site, consumer: Consumers) -> None
     before = time.time()
     receiver = await consumer("q")
     sent = message(1, priority=4)
-    sent.delivery_mode = 2
     site.publish(sent)
     await receiver.settle([requeue(await take_one(receiver), crashed=True)])
     await receiver.settle([dead(await take_one(receiver), "it kills", crashed=True)])
