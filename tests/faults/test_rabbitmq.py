@@ -274,6 +274,7 @@ def test_a_worker_that_is_ready_has_its_own_queue(
         assert worker.terminate() == 0
 
 
+@pytest.mark.slow
 def test_how_long_a_worker_waits_for_its_broker(make_stage: MakeStage, redis: RedisServer) -> None:
     with rabbitmq_server() as server:
         patient = {"broker_connection_retry_on_startup": True}
