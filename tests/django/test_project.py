@@ -77,6 +77,16 @@ def test_an_app_that_does_not_say_where_the_settings_are(project: Project):
     assert "work.tasks.note" in project.taskq("-A", "proj.taskq:app", "list", "tasks")
 
 
+def test_the_short_name_in_installed_apps(project: Project):
+    settings = project.folder / "proj/settings.py"
+    settings.write_text(settings.read_text().replace('"taskq.contrib.django"', '"taskq"'))
+    assert "No changes detected" in project.manage("makemigrations", "taskq", "--check")
+    assert "work.tasks.note" in project.manage("taskq", "list", "tasks")
+    project.set(TASKQ_RESULT_BACKEND="django-db")
+    code = "from work.tasks import add; print(add.app.backend.database.alias)"
+    assert project.shell(code) == "default\n"
+
+
 class TestMistakes:
     def test_an_outbox_without_its_table(self, project: Project):
         project.set(TASKQ_OUTBOX=True)
