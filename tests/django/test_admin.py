@@ -258,3 +258,15 @@ def test_arguments_look_like_a_call() -> None:
     assert rendering.arguments("no json", None) == "no json"
     assert rendering.arguments(None, None) == ""
     assert len(rendering.arguments(json.dumps(["x" * 100]), None)) == 60
+
+
+class TestWhatIsElsewhere(AdminTest):
+    def test_results(self) -> None:
+        assert "TASKQ_RESULT_BACKEND" in self.client.get(LIST).content.decode()
+        with override_settings(TASKQ_RESULT_BACKEND="django-db"):
+            assert "TASKQ_RESULT_BACKEND" not in self.client.get(LIST).content.decode()
+
+    def test_the_schedule(self) -> None:
+        assert "TASKQ_BEAT_SCHEDULER" in self.client.get(SCHEDULE).content.decode()
+        with override_settings(TASKQ_BEAT_SCHEDULER="django"):
+            assert "TASKQ_BEAT_SCHEDULER" not in self.client.get(SCHEDULE).content.decode()

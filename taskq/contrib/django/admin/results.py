@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from taskq.context import get_current_app
 from taskq.contrib.django.admin import rendering
 from taskq.contrib.django.models import TaskResult
-from taskq.contrib.django.results.factories import results_alias
+from taskq.contrib.django.results.factories import keeps_results, results_alias
 from taskq.contrib.django.results.rows import COLUMNS, join
 from taskq.exceptions import TaskQError
 
@@ -98,6 +98,17 @@ class TaskResultAdmin(_Admin):
         if match is not None and (match.url_name or "").endswith("_changelist"):
             return rows.defer(*_HEAVY) if request.method == "GET" else rows
         return rows
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The list; if results are kept elsewhere, it says why it stays empty."""
+        context = dict(extra_context or {})
+        if not keeps_results(get_current_app().conf):
+            context["subtitle"] = _(
+                "Results are kept elsewhere: set TASKQ_RESULT_BACKEND to “django-db” to see them."
+            )
+        return super().changelist_view(request, context)
 
     @admin.display(description=gettext_lazy("state"), ordering="state")
     def state_shown(self, row: TaskResult) -> SafeString:

@@ -177,6 +177,17 @@ class PeriodicTaskAdmin(_Admin):
             return (*fixed, *self.readonly_fields, "rule_shown")
         return self.readonly_fields
 
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The list; if beat looks elsewhere, it says why nothing runs."""
+        context = dict(extra_context or {})
+        if (get_current_app().conf.beat_scheduler or "").partition("://")[0] != "django":
+            context["subtitle"] = _(
+                "Beat looks elsewhere: set TASKQ_BEAT_SCHEDULER to “django” to have these sent."
+            )
+        return super().changelist_view(request, context)
+
     @admin.display(description=gettext_lazy("periodic task"), ordering="name")
     def name_shown(self, row: PeriodicTask) -> SafeString:
         """The name, and the task below it."""

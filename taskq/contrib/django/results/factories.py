@@ -60,10 +60,14 @@ def cache_backend(url: str, conf: Settings) -> Backend:
     return DjangoCacheBackend(alias, conf.result_expires or 0.0, prefix)
 
 
+def keeps_results(conf: Settings) -> bool:
+    """Are results kept in a database of Django's?"""
+    return (conf.result_backend or "").partition("://")[0] == "django-db"
+
+
 def results_alias(conf: Settings) -> str:
     """The database of the results, for those who look at it by its models."""
-    url = conf.result_backend or ""
-    return _database(url if url.partition("://")[0] == "django-db" else "")
+    return _database((conf.result_backend or "") if keeps_results(conf) else "")
 
 
 def _database(url: str) -> str:
