@@ -35,7 +35,7 @@ class Running:
     def output(self) -> str:
         return self._log.read_text()
 
-    def wait_for(self, text: str) -> None:
+    def wait_for(self, text: str, timeout: float = PATIENCE) -> None:
         """Wait until it has written something."""
 
         def written() -> bool:
@@ -44,7 +44,7 @@ class Running:
             return text in self.output
 
         try:
-            wait_until(written, PATIENCE, text)
+            wait_until(written, timeout, text)
         except TimeoutError as exc:
             raise AssertionError(f"{exc}; it wrote:\n{self.output}") from None
 

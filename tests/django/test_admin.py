@@ -268,5 +268,6 @@ class TestWhatIsElsewhere(AdminTest):
 
     def test_the_schedule(self) -> None:
         assert "TASKQ_BEAT_SCHEDULER" in self.client.get(SCHEDULE).content.decode()
-        with override_settings(TASKQ_BEAT_SCHEDULER="django"):
-            assert "TASKQ_BEAT_SCHEDULER" not in self.client.get(SCHEDULE).content.decode()
+        for name in ("django", "django_celery_beat.schedulers:DatabaseScheduler"):
+            with override_settings(TASKQ_BEAT_SCHEDULER=name):
+                assert "TASKQ_BEAT_SCHEDULER" not in self.client.get(SCHEDULE).content.decode()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.cli.processes import Running
 from tests.django.projects import Commands
+from tests.examples.pages import PATIENCE
 from tests.servers import HOST, free_ports
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "django"
@@ -47,7 +48,7 @@ class Gallery(Commands):
             ready: what it writes when it is.
         """
         running = self.start(sys.executable, "manage.py", *_command(start), *more)
-        running.wait_for(ready)
+        running.wait_for(ready, PATIENCE)
         return running
 
     def serve(self) -> None:

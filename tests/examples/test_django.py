@@ -58,6 +58,7 @@ def test_its_own_tests_and_migrations(tmp_path: Path) -> None:
     assert "\nOK\n" in gallery.run("test")
 
 
+@pytest.mark.timeout(300)  # many processes, on a machine that may be busy
 def test_the_gallery(
     gallery: Gallery, driver: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,7 +75,7 @@ def test_the_gallery(
         "return Array.from(document.images, image => [image.naturalWidth, image.naturalHeight])"
     )
     assert sizes == [[160, 120], [480, 360], [1280, 960]]
-    worker.wait_for("photos.tasks.announce")
+    worker.wait_for("photos.tasks.announce[", PATIENCE)
     wait_until(lambda: any((gallery.folder / "mail").glob("*")), PATIENCE, "a mail")
     (mail,) = (gallery.folder / "mail").iterdir()
     assert "Subject: A new photo" in mail.read_text()

@@ -24,6 +24,7 @@ def newcomer(tmp_path: Path) -> Iterator[Newcomer]:
     newcomer.close()
 
 
+@pytest.mark.timeout(300)  # many processes, on a machine that may be busy
 def test_the_page(newcomer: Newcomer, driver: Any) -> None:
     _, *sections = re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     looked = 0

@@ -182,9 +182,11 @@ class PeriodicTaskAdmin(_Admin):
     ) -> HttpResponse:
         """The list; if beat looks elsewhere, it says why nothing runs."""
         context = dict(extra_context or {})
-        if (get_current_app().conf.beat_scheduler or "").partition("://")[0] != "django":
+        # Those who move may still name django-celery-beat's.
+        if "django" not in (get_current_app().conf.beat_scheduler or ""):
             context["subtitle"] = _(
-                "Beat looks elsewhere: set TASKQ_BEAT_SCHEDULER to “django” to have these sent."
+                "TASKQ_BEAT_SCHEDULER is not “django”: unless beat is told to look here, it sends "
+                "none of these."
             )
         return super().changelist_view(request, context)
 
