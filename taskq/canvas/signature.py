@@ -93,11 +93,7 @@ class Signature(CallData):
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any], app: TaskQ | None = None) -> Signature:
-        """The signature in a message or a file, as the class that it was.
-
-        Raises:
-            TypeError: it is none.
-        """
+        """The signature in a message or a file, as the class that it was; TypeError if none."""
         return cls._kinds.get(kind_of(document), Signature)(document, app=app)
 
     # What it is
