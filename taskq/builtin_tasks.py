@@ -55,6 +55,11 @@ def _function(app: TaskQ, task: Mapping[str, Any]) -> tuple[Any, tuple[Any, ...]
     return app.tasks[signature.task].run, signature.args, signature.kwargs
 
 
+def is_builtin(name: str) -> bool:
+    """Is this the name of a task of taskq's own, which users have not written?"""
+    return name.startswith(("taskq.", "celery."))
+
+
 def builtin_tasks() -> list[Task[..., Any]]:
     """The tasks, for one app; also under the names that Celery gives them."""
     tasks: list[Task[..., Any]] = [make_chord_task(), make_chord_unlock_task(), _Cleanup()]

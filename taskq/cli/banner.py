@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from taskq import __version__
+from taskq.builtin_tasks import is_builtin
 from taskq.stores.urls import hide_password
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def _lines(worker: Worker, app_spec: str, with_tasks: bool) -> Iterator[str]:
             f"{name} = {value!r}  ({app.conf.source(name)})" for name, value in changed.items()
         )
     if with_tasks:
-        yield "  tasks        " + ("\n               ".join(sorted(app.tasks)) or "none")
+        names = sorted(name for name in app.tasks if not is_builtin(name))
+        yield "  tasks        " + ("\n               ".join(names) or "none")
 
 
 def _describe(queue: Queue) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from taskq.builtin_tasks import is_builtin
 from taskq.cli.command import Group
 from taskq.cli.session import Session, pass_session
 
@@ -18,5 +19,5 @@ def listing() -> None:
 def tasks(session: Session, /) -> None:
     """List the names of all registered tasks."""
     for name in sorted(session.app().tasks):
-        if not name.startswith(("taskq.", "celery.")):  # taskq's own
+        if not is_builtin(name):
             click.echo(name)

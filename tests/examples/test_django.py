@@ -126,7 +126,7 @@ def _report(driver: Any, gallery: Gallery) -> None:
 
     def written() -> bool:
         driver.refresh()
-        return "1 photos were uploaded, and 3 thumbnails made." in text_of(driver)
+        return "Photos uploaded: 1; thumbnails made: 3." in text_of(driver)
 
     wait_until(written, PATIENCE, "the report")
     assert beat.stop() == 0

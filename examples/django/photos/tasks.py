@@ -92,6 +92,6 @@ def report() -> str:
     """Write down what the last 24 hours have brought; beat sends this each morning."""
     photos = Photo.objects.filter(uploaded__gte=timezone.now() - timedelta(days=1))
     thumbnails = Thumbnail.objects.filter(photo__in=photos)
-    text = f"{photos.count()} photos were uploaded, and {thumbnails.count()} thumbnails made."
+    text = f"Photos uploaded: {photos.count()}; thumbnails made: {thumbnails.count()}."
     Report.objects.update_or_create(day=timezone.localdate(), defaults={"text": text})
     return text
