@@ -54,7 +54,11 @@ def reports(request: HttpRequest) -> HttpResponse:
 
 
 def _percent(task_id: str) -> int:
-    result = thumbnail.AsyncResult(task_id)
-    if result.state == "PROGRESS":
-        return int(result.info["percent"])
-    return 100 if result.ready() else 0
+    # Asked for once: between two questions the task goes on.
+    match thumbnail.AsyncResult(task_id).info:
+        case None:
+            return 0  # nobody has begun
+        case {"percent": int(percent)}:
+            return percent
+        case _:
+            return 100  # its value, or its error

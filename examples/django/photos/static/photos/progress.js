@@ -4,6 +4,10 @@ const says = box.querySelector("output");
 
 async function look() {
   const response = await fetch(box.dataset.url);
+  if (!response.ok) {
+    setTimeout(look, 5000);
+    return;
+  }
   const { state, thumbnails } = await response.json();
   if (state === "SUCCESS") {
     location.reload();
