@@ -17,18 +17,24 @@ if TYPE_CHECKING:
 _SHOWN_ABOVE = {"broker_url", "result_backend", "worker_concurrency", "worker_pool"}
 
 
-def banner(worker: Worker, app_spec: str, with_tasks: bool) -> str:
-    """The worker, its app, broker, queues and tasks, and the settings that are not defaults."""
+def banner(worker: Worker, app_spec: str | None, with_tasks: bool) -> str:
+    """The worker, its app, broker, queues and tasks, and the settings that are not defaults.
+
+    Args:
+        worker: it.
+        app_spec: how ``-A`` names the app; None where a program has given the command itself.
+        with_tasks: name the tasks too.
+    """
     return "\n".join(_lines(worker, app_spec, with_tasks)) + "\n"
 
 
-def _lines(worker: Worker, app_spec: str, with_tasks: bool) -> Iterator[str]:
+def _lines(worker: Worker, app_spec: str | None, with_tasks: bool) -> Iterator[str]:
     app = worker.app
     results = app.conf.result_backend
     system = os.uname()
     yield f"{worker.hostname}  taskq {__version__}  ({system.sysname} {system.release})"
     yield ""
-    yield f"  app          {app.main or '?'} (-A {app_spec})"
+    yield f"  app          {app.main or '?'}" + (f" (-A {app_spec})" if app_spec else "")
     yield f"  broker       {hide_password(app.conf.broker_url)}"
     yield f"  results      {hide_password(results) if results else 'in the broker'}"
     yield f"  concurrency  {worker.concurrency} ({worker.pool_name})"

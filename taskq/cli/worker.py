@@ -206,7 +206,6 @@ SETTING_OF = {
 def _show_banner(service: Worker, session: Session, level: int) -> None:
     from taskq.cli.banner import banner
 
-    assert session.app_spec is not None
     click.echo(banner(service, session.app_spec, with_tasks=level <= logging.INFO))
 
 

@@ -43,6 +43,21 @@ def test_worker_main_is_the_worker_command(tmp_path: Path) -> None:
     assert "--concurrency" in shown.stdout
 
 
+def test_it_can_be_a_worker(tmp_path: Path) -> None:
+    (tmp_path / "prog.py").write_text(PROGRAM)
+    command = [sys.executable, "prog.py", "worker", "-l", "INFO", "-P", "solo"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, **pipes) as worker:
+        shown = []
+        for line in worker.stdout:
+            shown.append(line)
+            if " ready." in line:
+                worker.terminate()
+    assert worker.returncode == 0
+    assert any(line.split() == ["app", "prog"] for line in shown)
+    assert "Traceback" not in "".join(shown)
+
+
 def test_mistakes_are_told_in_words(tmp_path: Path) -> None:
     shown = run(tmp_path, "wrker")
     assert shown.returncode == 2

@@ -87,6 +87,11 @@ class TestResults(AdminTest):
             if row.task_id == "a":
                 assert "?q=child-1" in text
 
+    def test_what_is_kept_beside_a_result_is_not_listed(self) -> None:
+        store("a")
+        store("a.django", states.QUEUED)
+        assert self.client.get(LIST).content.decode().count("taskq-state-") == 1
+
     def test_a_call_is_sent_again(self) -> None:
         store("a", args=[1], kwargs={"y": 5})
         store("b", name=None, args=None)

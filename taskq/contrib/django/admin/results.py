@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from taskq.context import get_current_app
 from taskq.contrib.django.admin import rendering
 from taskq.contrib.django.models import TaskResult
+from taskq.contrib.django.models.results import RECORD
 from taskq.contrib.django.results.factories import keeps_results, results_alias
 from taskq.contrib.django.results.rows import COLUMNS, join
 from taskq.exceptions import TaskQError
@@ -94,6 +95,7 @@ class TaskResultAdmin(_Admin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[TaskResult]:
         """Where the result store keeps them."""
         rows = super().get_queryset(request).using(results_alias(get_current_app().conf))
+        rows = rows.exclude(task_id__endswith=RECORD)
         match = request.resolver_match
         if match is not None and (match.url_name or "").endswith("_changelist"):
             return rows.defer(*_HEAVY) if request.method == "GET" else rows

@@ -16,6 +16,10 @@ NAME_SIZE = 255
 STATE_SIZE = 50
 
 
+RECORD = ".django"
+"""Ids that end like this belong to records that Django's own tasks keep beside a result."""
+
+
 class TaskResult(models.Model):
     """How a task has ended, or how far it is.
 

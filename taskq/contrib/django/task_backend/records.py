@@ -15,6 +15,7 @@ import msgspec
 from django.utils.module_loading import import_string
 
 from taskq import exceptions, states
+from taskq.contrib.django.models.results import RECORD
 from taskq.contrib.django.task_backend.framework import (
     Task,
     TaskError,
@@ -165,4 +166,4 @@ def change(result: TaskResult[..., Any], **attributes: Any) -> None:
 
 
 def _key(task_id: str) -> str:
-    return f"{task_id}.django"
+    return f"{task_id}{RECORD}"
