@@ -15,6 +15,7 @@ from taskq.canvas import (
     xstarmap,
 )
 from taskq.context import get_current_app
+from taskq.current import bugreport, current_app, current_task
 from taskq.exceptions import Ignore, Reject, Retry
 from taskq.group_result import GroupResult, result_from_tuple
 from taskq.joining import allow_join_result
@@ -42,9 +43,12 @@ __all__ = [
     "TaskQ",
     "allow_join_result",
     "binding",
+    "bugreport",
     "chain",
     "chord",
     "chunks",
+    "current_app",
+    "current_task",
     "get_current_app",
     "group",
     "maybe_signature",

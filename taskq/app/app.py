@@ -263,7 +263,7 @@ class TaskQ(Configured, Sender, Periodic):
     def bugreport(self) -> str:
         """Software, platform and settings, without secrets; `taskq report` prints the same."""
         # importlib.metadata and platform are slow to import, and seldom needed.
-        from taskq.bugreport import bugreport
+        from taskq.bug_report import bugreport
 
         return bugreport(self.conf)
 

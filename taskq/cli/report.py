@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from taskq.bugreport import bugreport
+from taskq.bug_report import bugreport
 from taskq.cli.command import Command
 from taskq.cli.session import Session, pass_session
 
