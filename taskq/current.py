@@ -43,7 +43,10 @@ class _Current:
         return dir(self._find())
 
     def __repr__(self) -> str:
-        return repr(self._find())
+        try:
+            return repr(self._find())
+        except RuntimeError:  # debuggers and documentation ask anything for it
+            return "<nothing is current>"
 
 
 def _running_task() -> Any:

@@ -38,6 +38,7 @@ def test_it_can_be_changed() -> None:
 def test_without_an_app_it_is_a_clear_error() -> None:
     with pytest.raises(RuntimeError, match="make one with app = TaskQ"):
         _ = current_app.conf
+    assert repr(current_app) == "<nothing is current>"
 
 
 def test_the_task_is_the_one_that_runs() -> None:
