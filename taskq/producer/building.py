@@ -171,8 +171,8 @@ class MessageBuilder:
         """Protocol 2's headers, but for the eta, with the caller's own among them."""
         task_id = _text("task_id", options.get("task_id")) or new_id()
         expires = self._expiry(options, task, now)
-        soft = _seconds("soft_time_limit", options.get("soft_time_limit"))
-        hard = _seconds("time_limit", options.get("time_limit"))
+        soft = _limit("soft_time_limit", options.get("soft_time_limit"))
+        hard = _limit("time_limit", options.get("time_limit"))
         return {
             **_named(options.get("headers")),
             "lang": "py",
@@ -298,6 +298,13 @@ def _seconds(option: str, value: Any) -> Any:
     """A number of seconds, or None."""
     if value is not None and not isinstance(value, int | float):
         raise TypeError(f"{option}={value!r} must be a number of seconds")
+    return value
+
+
+def _limit(option: str, value: Any) -> Any:
+    """A number of seconds that may pass, or None; workers bury what has a negative one."""
+    if _seconds(option, value) is not None and not value >= 0:
+        raise ValueError(f"{option}={value!r} must be a number of seconds of at least 0")
     return value
 
 

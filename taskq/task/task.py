@@ -20,6 +20,7 @@ from taskq.producer import CallOptions
 from taskq.task.arguments import positional_arity
 from taskq.task.committing import AfterCommit
 from taskq.task.handlers import Handlers, TaskHandlers
+from taskq.task.limits import check_limits
 from taskq.task.rates import parse_rate
 from taskq.task.running import RunningTask
 
@@ -63,6 +64,7 @@ class Task(RunningTask, TaskHandlers, AfterCommit[P], Generic[P, R]):
             self.run = self.models.wrap(self.run)  # type: ignore[method-assign]
         self.handlers = self.overridden_handlers()
         parse_rate(self.rate_limit)
+        check_limits(self.time_limit, self.soft_time_limit)
         self.on_bound(app)
 
     @property
