@@ -88,6 +88,12 @@ def test_the_short_name_in_installed_apps(project: Project):
 
 
 class TestMistakes:
+    def test_results_without_their_table(self, project: Project):
+        project.set(TASKQ_RESULT_BACKEND="django-db")
+        assert "taskq.W007" in project.manage("taskq", "list", "tasks")
+        project.manage("migrate", "-v", "0")
+        assert "taskq.W007" not in project.manage("taskq", "list", "tasks")
+
     def test_an_outbox_without_its_table(self, project: Project):
         project.set(TASKQ_OUTBOX=True)
         assert "taskq.W005" in project.manage("taskq", "list", "tasks")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.conf import settings
 from django.core import checks
+from django.db import connections
 
 from taskq.backends.registry import make_backend
 from taskq.contrib.django import conf
@@ -27,6 +28,7 @@ def register() -> None:
     checks.register(check_settings, TAG)
     checks.register(check_places, TAG)
     checks.register(check_outbox, TAG)
+    checks.register(check_results, TAG)
 
 
 def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:
@@ -76,6 +78,27 @@ def check_outbox(
     except ImproperlyConfigured as exc:
         return [checks.Warning(str(exc), id="taskq.W005")]
     return []
+
+
+def check_results(
+    databases: Collection[str] | None = None, **kwargs: Any
+) -> list[checks.CheckMessage]:
+    """Is there a table for results?  A warning: before the first migration there is none."""
+    app: TaskQ = apps.get_app_config("taskq").app  # type: ignore[attr-defined]
+    if not databases or (app.conf.result_backend or "").partition("://")[0] != "django-db":
+        return []
+    # Models must be there before what uses them is imported.
+    from taskq.contrib.django.models import TaskResult
+    from taskq.contrib.django.results.factories import results_alias
+
+    alias = results_alias(app.conf)
+    if alias not in databases:
+        return []
+    if TaskResult._meta.db_table in connections[alias].introspection.table_names():
+        return []
+    text = f"Results belong in the database {alias!r}, which has no table for them."
+    hint = "Run `manage.py migrate`; until then workers cannot say how tasks have ended."
+    return [checks.Warning(text, hint, id="taskq.W007")]
 
 
 def _without_store(app: TaskQ) -> Iterator[checks.CheckMessage]:
