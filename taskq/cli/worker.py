@@ -14,6 +14,7 @@ import click
 from taskq import signals
 from taskq.cli.command import Command
 from taskq.cli.daemon import Daemon, daemon_options
+from taskq.cli.failure import Misuse
 from taskq.cli.output import amount
 from taskq.cli.queue_choice import without
 from taskq.cli.reloading import load_when_it_can_be, restart_on_change, start_anew
@@ -129,6 +130,8 @@ def worker(
     The first TERM or INT lets running tasks finish; a second one, or QUIT, gives them back at
     once.
     """
+    if not beat and (unused := "--schedule" if schedule else "--scheduler" if scheduler else None):
+        raise Misuse(f"{unused} is for the beat of --beat: add that, or leave it out")
     if without_heartbeat:
         session.change("worker_heartbeat_interval", 0, "--without-heartbeat")
         settings.pop("heartbeat_interval")

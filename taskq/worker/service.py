@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from taskq import signals
 from taskq.canvas.chord import SHARED_CHORDS_QUEUE
-from taskq.exceptions import ImproperlyConfigured, OperationalError
+from taskq.exceptions import ImproperlyConfigured, OperationalError, TaskQError
 from taskq.routing import Broadcast, Queue
+from taskq.task.limits import check_limits
 from taskq.worker.autoscale import Bounds
 from taskq.worker.dispatcher import Dispatcher
 from taskq.worker.halting import STOPPING, Halt, SignalHandlers, remapped
@@ -107,6 +108,9 @@ class Worker:
         self._names = queues
         self._excluded = exclude_queues
         self._limits = time_limit, soft_time_limit
+        check_limits(
+            time_limit or conf.task_time_limit, soft_time_limit or conf.task_soft_time_limit
+        )
         self._options = ChildOptions(
             self.hostname,
             max_tasks_per_child or conf.worker_max_tasks_per_child,
@@ -335,6 +339,10 @@ class Worker:
             ended |= done
             for task in done:
                 if not task.cancelled() and (exc := task.exception()) is not None:
+                    if isinstance(exc, TaskQError):  # it says by itself what is wrong
+                        dispatcher.failure = f"{task.get_name()}: {exc}"
+                        logger.debug("%s", dispatcher.failure, exc_info=exc)
+                        continue
                     logger.critical("the worker's %s has failed", task.get_name(), exc_info=exc)
                     dispatcher.failure = f"{task.get_name()}: {exc!r}"
         logger.critical("the worker stops: %s", dispatcher.failure)

@@ -114,7 +114,9 @@ def test_a_worker_whose_beat_cannot_start_says_so_and_ends(
         "-A", "proj", "worker", "-B", "-c", "1", "-s", "no/such/dir.db"
     )
     assert status == 1
-    assert "no/such/dir.db" in output
+    assert "the worker stops: service beat" in output
+    assert "no/such/dir.db: unable to open database file" in output
+    assert "Traceback" not in output
 
 
 # schedule

@@ -123,6 +123,9 @@ def test_a_fresh_start_keeps_the_options(processes: Processes, project: Path, ap
         (["-b", "carrier-pigeon://"], 2, "there is no broker for carrier-pigeon://"),
         (["-b", "sqlite:////proc/absent/taskq.db"], 1, "unable to open database file"),
         (["--max-tasks-per-child", "0"], 2, "0 is not in the range"),
+        (["--time-limit", "1", "--soft-time-limit", "5"], 2, "soft_time_limit=5 would come after"),
+        (["-s", "beat.db"], 2, "--schedule is for the beat of --beat"),
+        (["--scheduler", "sqlite:///b.db"], 2, "--scheduler is for the beat of --beat"),
     ],
 )
 def test_refusals(processes: Processes, arguments: list[str], status: int, said: str) -> None:
