@@ -512,10 +512,31 @@ async def test_unknown_commands_and_wrong_arguments(bench: ControlBench) -> None
     assert "below" in (await bench.order("time_limit", wrong))["error"]
     wrong = {"task_id": "x", "terminate": True, "signal": "SIGNOTHING"}
     assert "SIGNOTHING" in (await bench.order("revoke", wrong))["error"]
-    assert "ids" in (await bench.order("revoke", {"task_id": [1]}))["error"]
     wrong = {"headers": ["no value"]}
     assert "no value" in (await bench.order("revoke_by_stamped_headers", wrong))["error"]
     assert await bench.order("ping") == {"ok": "pong"}
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("revoke", {"task_id": [1]}),
+        ("revoke", {"task_id": {"a": 1}}),
+        ("terminate", {"signal": "TERM", "task_id": 5}),
+        ("revoke_by_stamped_headers", {"headers": 5}),
+        ("query_task", {"ids": 5}),
+        ("add_consumer", {"queue": ["x"]}),
+        ("cancel_consumer", {"queue": ["x"]}),
+        ("time_limit", {"task_name": ["x"]}),
+    ],
+)
+async def test_arguments_of_the_wrong_kind(
+    bench: ControlBench, command: str, arguments: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = next(name for name in arguments if name != "signal")
+    answer = await bench.order(command, arguments)
+    assert f"{command}: {name}={arguments[name]!r} must be text" in answer["error"]
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 @pytest.mark.parametrize(

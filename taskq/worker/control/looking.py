@@ -15,6 +15,7 @@ from taskq.control.mailbox import jsonable
 from taskq.control.stamps import is_stamp
 from taskq.settings.secrets import masked
 from taskq.stores.urls import hide_password
+from taskq.worker.control.arguments import texts
 from taskq.worker.control.requests import job_info, scheduled_info
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ async def scheduled(state: WorkerState, safe: bool | None = None) -> Any:
 
 
 def query_task(state: WorkerState, ids: str | Sequence[str]) -> Any:
-    wanted = {ids} if isinstance(ids, str) else {*ids}
+    wanted = {*texts("ids", ids)}
     running = {one.job.id: one for one in state.pool.running()}
     return {
         job.id: (

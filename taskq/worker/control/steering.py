@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskq.control.stamps import stamp_keys
 from taskq.exceptions import ImproperlyConfigured
+from taskq.worker.control.arguments import text, texts
 
 if TYPE_CHECKING:
     from taskq.worker.control.state import WorkerState
@@ -33,13 +34,14 @@ async def add_consumer(
     routing_key: str | None = None,
     **options: Any,
 ) -> Any:
+    text("queue", queue)
     added = await state.consuming.add(queue, exchange, exchange_type, routing_key, options)
     state.pauses.look_soon()
     return ok(f"add consumer {queue}" if added else f"already consuming from {queue}")
 
 
 async def cancel_consumer(state: WorkerState, queue: str) -> Any:
-    if not await state.consuming.cancel(queue):
+    if not await state.consuming.cancel(text("queue", queue)):
         raise ImproperlyConfigured(
             f"does not consume queue {queue!r}, but {', '.join(state.consuming.names()) or 'none'}"
         )
@@ -60,9 +62,7 @@ async def revoke(
     terminate: bool = False,
     signal: str | None = None,
 ) -> Any:
-    ids = [task_id] if isinstance(task_id, str) else list(task_id)
-    if not all(isinstance(each, str) for each in ids):
-        raise ImproperlyConfigured(f"task_id={task_id!r}: ids are text")
+    ids = texts("task_id", task_id)
     await _revoke(state, ids, terminate, signal)
     if terminate:
         return ok(f"terminate: tasks {', '.join(ids)}")
@@ -89,8 +89,8 @@ def _named(headers: Mapping[str, Any] | Iterable[str]) -> dict[str, Any]:
     if isinstance(headers, Mapping):
         return {str(name): value for name, value in headers.items()}
     named: dict[str, list[str]] = {}
-    for item in [headers] if isinstance(headers, str) else headers:
-        name, equals, value = str(item).partition("=")
+    for item in texts("headers", headers):
+        name, equals, value = item.partition("=")
         if not equals:
             raise ImproperlyConfigured(f"{item!r} is no stamp: write name=value")
         named.setdefault(name, []).append(value)
@@ -119,7 +119,7 @@ def _signal_name(signal: str | int) -> str:
 
 
 def time_limit(state: WorkerState, task_name: str, hard: Any = None, soft: Any = None) -> Any:
-    if task_name not in state.app.tasks:
+    if text("task_name", task_name) not in state.app.tasks:
         raise ImproperlyConfigured(str(state.app.tasks.unknown(task_name)))
     hard, soft = _seconds("hard", hard), _seconds("soft", soft)
     if hard and soft and soft >= hard:
@@ -200,7 +200,7 @@ def rate_limit(state: WorkerState, task_name: str, rate_limit: Any) -> Any:
     rates = state.dispatcher.rates
     if rates is None or state.app.conf.worker_disable_rate_limits:
         raise ImproperlyConfigured("rate limits are off: worker_disable_rate_limits is set")
-    if rates.set(task_name, rate_limit) is None:
+    if rates.set(text("task_name", task_name), rate_limit) is None:
         logger.warning("rate limit of %s: none", task_name)
         return ok("rate limit disabled successfully")
     logger.warning("rate limit of %s: %s", task_name, rate_limit)
