@@ -75,7 +75,7 @@ def _call(info: CommandInfo) -> str:
 def inspect(session: Session, /, **options: Any) -> None:
     """Ask running workers; `--list` shows what can be asked.
 
-    The status is 69 if nobody answers.
+    The status is 69 if nobody answers, and 1 if one answers with an error.
     """
     _run(session, "inspect", **options)
 
@@ -89,7 +89,7 @@ def inspect(session: Session, /, **options: Any) -> None:
 def control(session: Session, /, **options: Any) -> None:
     """Steer running workers; `--list` shows the commands.
 
-    The status is 69 if nobody answers.
+    The status is 69 if nobody answers, and 1 if one answers with an error.
     """
     _run(session, "control", **options)
 
@@ -135,10 +135,12 @@ def _run(
     answers = _ask(app, info.name, values, timeout or info.timeout, **who)
     if as_json:
         show_json(answers)
-        return
-    for name, answer in sorted(answers.items()):
-        _show(name, answer)
-    _show_count(session, answers)
+    else:
+        for name, answer in sorted(answers.items()):
+            _show(name, answer)
+        _show_count(session, answers)
+    if any(map(_failed, answers.values())):
+        click.get_current_context().exit(1)
 
 
 def _find(kind: Kind, name: str) -> CommandInfo:
@@ -166,7 +168,7 @@ def read_arguments(info: CommandInfo, words: Sequence[str]) -> dict[str, Any]:
     """The arguments of a command from what a command line says.
 
     Raises:
-        Misuse: there are too many, or one is of another type.
+        Misuse: there are too many or too few, or one is of another type.
     """
     fixed, rest = words[: len(info.arguments)], list(words[len(info.arguments) :])
     if rest and info.variadic is None:
@@ -179,6 +181,8 @@ def read_arguments(info: CommandInfo, words: Sequence[str]) -> dict[str, Any]:
         for (name, type_), word in zip(info.arguments, fixed, strict=False)
     }
     if info.variadic is not None:
+        if info.needs_one and not rest:
+            raise Misuse(f"{info.name} needs one {info.variadic} at least: {_call(info)}")
         values[info.variadic] = rest
     return values
 
@@ -224,13 +228,16 @@ def _ask(
 
 def _show(name: str, answer: Any) -> None:
     """One worker's answer, for people."""
-    failed = isinstance(answer, dict) and answer.keys() == {"error"}
-    mark = click.style("ERROR", fg="red") if failed else click.style("OK", fg="green")
+    mark = click.style("ERROR", fg="red") if _failed(answer) else click.style("OK", fg="green")
     click.echo(f"-> {name}: {mark}")
     if isinstance(answer, dict) and len(answer) == 1 and answer.keys() <= {"ok", "error"}:
         (answer,) = answer.values()
     for line in _lines(answer):
         click.echo(f"   {line}")
+
+
+def _failed(answer: Any) -> bool:
+    return isinstance(answer, dict) and answer.keys() == {"error"}
 
 
 def _lines(answer: Any) -> list[str]:

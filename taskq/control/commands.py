@@ -31,6 +31,7 @@ class CommandInfo(msgspec.Struct, frozen=True):
         signature: how help shows the arguments; made from `arguments` if empty.
         aliases: other names.
         timeout: seconds that whoever asks should wait, where nothing else is said.
+        needs_one: the command line must give `variadic` something.
     """
 
     name: str
@@ -41,13 +42,16 @@ class CommandInfo(msgspec.Struct, frozen=True):
     signature: str = ""
     aliases: tuple[str, ...] = ()
     timeout: float = 1.0
+    needs_one: bool = False
 
     def usage(self) -> str:
         """The arguments, as help shows them."""
         if self.signature:
             return self.signature
         words = [f"<{name}>" for name, _ in self.arguments]
-        return " ".join([*words, *([f"[{self.variadic} ...]"] if self.variadic else [])])
+        if self.variadic:
+            words.append(f"<{self.variadic}> ..." if self.needs_one else f"[{self.variadic} ...]")
+        return " ".join(words)
 
 
 def _inspect(name: str, help: str, **more: Any) -> CommandInfo:
@@ -127,12 +131,13 @@ BUILT_IN = {
             "Change a task's rate limit, such as 100/m.",
             arguments=(("task_name", str), ("rate_limit", str)),
         ),
-        _control("revoke", "Let nobody run these tasks.", variadic="task_id"),
+        _control("revoke", "Let nobody run these tasks.", variadic="task_id", needs_one=True),
         _control(
             "revoke_by_stamped_headers",
             "Let nobody run tasks with one of these stamps.",
             variadic="headers",
-            signature="[name=value ...]",
+            signature="<name=value> ...",
+            needs_one=True,
         ),
         _control("shutdown", "Stop, after what runs has ended."),
         _control(
@@ -140,6 +145,7 @@ BUILT_IN = {
             "End these tasks, also if they run.",
             arguments=(("signal", str),),
             variadic="task_id",
+            needs_one=True,
         ),
         _control(
             "time_limit",

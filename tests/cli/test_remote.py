@@ -72,6 +72,7 @@ def test_a_worker_is_asked_and_steered(run: Run) -> None:
     assert queues[1]["exchange"]["type"] == "topic"
     refused = run(*taskq, "control", "cancel_consumer", "nothing", *WAIT)
     assert "-> w@here: ERROR\n   cancel_consumer: does not consume" in refused.stdout
+    assert refused.exit_code == 1
     assert "pool will grow" in run(*taskq, "control", "pool_grow", "2", *WAIT).stdout
     own = run(*taskq, "control", "rotate", "3", "yes", "a", "b", "-j", *WAIT)
     assert json.loads(own.stdout) == {"w@here": {"ok": [3, True, ["a", "b"]]}}
@@ -114,6 +115,8 @@ def test_listing(run: Run, project: Path) -> None:
         (["control", "pool_grow", "much"], "n='much' is no int"),
         (["control", "pool_grow", "1", "2"], "pool_grow takes 1 argument, not 2"),
         (["inspect", "ping", "x"], "ping takes 0 arguments"),
+        (["control", "revoke"], "revoke needs one task_id at least: revoke <task_id> ..."),
+        (["control", "terminate", "TERM"], "terminate <signal> <task_id> ..."),
         (["inspect", "conf", "perhaps"], "'perhaps' is no bool"),
         (["inspect", "ping", "--pattern", "[", "--matcher", "pcre"], "regular expression"),
         (["status", "-t", "-1"], "-1"),
