@@ -339,9 +339,10 @@ def test_interrupting_a_drain(app: TaskQ, add: Task[[int, int], int]) -> None:
         raise KeyboardInterrupt
 
     stopped.delay()
+    before = set(threading.enumerate())  # some of which may be about to end
     with pytest.raises(KeyboardInterrupt):
         drain(app)
-    assert threading.active_count() == 1
+    assert set(threading.enumerate()) <= before
 
 
 async def test_draining_on_a_loop(app: TaskQ, add: Task[[int, int], int]) -> None:
