@@ -29,6 +29,8 @@ class Running:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # What it writes is waited for, as at a terminal.
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
 
     @property
