@@ -91,14 +91,22 @@ class TestMistakes:
     def test_results_without_their_table(self, project: Project):
         project.set(TASKQ_RESULT_BACKEND="django-db")
         assert "taskq.W007" in project.manage("taskq", "list", "tasks")
-        project.manage("migrate", "-v", "0")
+        assert "taskq.W007" not in project.manage("migrate", "-v", "0")
         assert "taskq.W007" not in project.manage("taskq", "list", "tasks")
+        engine = "django.db.backends.sqlite3"
+        project.set(DATABASES={"default": {"ENGINE": engine, "NAME": "no/such/folder.db"}})
+        assert "work.tasks.add" in project.manage("taskq", "list", "tasks")
 
     def test_an_outbox_without_its_table(self, project: Project):
         project.set(TASKQ_OUTBOX=True)
         assert "taskq.W005" in project.manage("taskq", "list", "tasks")
         told = project.manage("taskq", "worker", "-c", "1", check=False)
         assert "`manage.py migrate`" in told
+        assert "Traceback" not in told
+        engine = "django.db.backends.sqlite3"
+        project.set(DATABASES={"default": {"ENGINE": engine, "NAME": "no/such/folder.db"}})
+        told = project.manage("taskq", "worker", "-c", "1", check=False)
+        assert "folder.db): unable to open database file" in told
         assert "Traceback" not in told
         project.set(INSTALLED_APPS=["work"])
         told = project.taskq("-A", "proj", "list", "tasks", check=False)

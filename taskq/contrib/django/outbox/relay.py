@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from django.db import Error, connections
 
+from taskq.contrib.django.database import explain
 from taskq.contrib.django.models import OutboxMessage
 from taskq.contrib.django.outbox.table import Table
 from taskq.contrib.django.outbox.writing import claim_time
@@ -56,9 +57,14 @@ class Relay:
 
         Raises:
             ImproperlyConfigured: the database has no table for it.
+            OperationalError: the database cannot be reached.
         """
         alias = self.alias
-        if OutboxMessage._meta.db_table not in connections[alias].introspection.table_names():
+        try:
+            tables = connections[alias].introspection.table_names()
+        except Error as exc:
+            raise explain(exc, connections[alias]) from exc
+        if OutboxMessage._meta.db_table not in tables:
             raise ImproperlyConfigured(
                 f"TASKQ_OUTBOX is on, and the database {alias!r} has no table for it: run "
                 "`manage.py migrate`"

@@ -28,7 +28,11 @@ class Command(BaseCommand):
         options, rest = parser.parse_known_args(argv[2:])
         try:
             if not options.skip_checks:
-                self.check(tags=[checks.TAG], databases=list(connections))
+                self.check(
+                    tags=[checks.TAG],
+                    include_deployment_checks=True,
+                    databases=list(connections),
+                )
         except SystemCheckError as exc:
             self.stderr.write(str(exc), lambda text: text)
             sys.exit(exc.returncode)
