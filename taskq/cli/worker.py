@@ -30,6 +30,12 @@ Runs = dict[str, Callable[[], Coroutine[Any, Any, None]]]
 AT_LEAST_ONE = click.IntRange(min=1)
 
 
+def _no_state_file(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        text = f"{value} is not used: the broker remembers revoked tasks, for all workers"
+        click.echo(text, err=True)
+
+
 @click.command("worker", cls=Command)
 @daemon_options
 @click.option("-c", "--concurrency", type=concurrency, metavar="N|auto", help="Tasks at a time.")
@@ -96,6 +102,14 @@ AT_LEAST_ONE = click.IntRange(min=1)
     help="Between two heartbeats of a worker that tells events.",
 )
 @click.option("--without-heartbeat", is_flag=True, help="Tell no heartbeats.")
+@click.option(
+    "-S",
+    "--statedb",
+    metavar="PATH",
+    expose_value=False,
+    callback=_no_state_file,
+    help="Taken for Celery's sake, and not used: the broker remembers what is revoked.",
+)
 @click.option("-B", "--beat", is_flag=True, help="Run a beat as well; other workers may too.")
 @click.option("-s", "--schedule", metavar="PATH", help="With -B: a file for the schedule.")
 @click.option("--scheduler", metavar="STORE", help="With -B: the schedule store, name or URL.")

@@ -19,6 +19,8 @@ NOT_ALWAYS = {
     "drain_server_cpu",
     "drain_results_worker_cpu",
     "drain_results_server_cpu",
+    "drain_beside_worker_cpu",
+    "drain_beside_server_cpu",
     "idle",
     "idle_server",
 }

@@ -13,6 +13,7 @@ from typing import Any
 
 import django
 import pytest
+from django.apps import apps
 from django.conf import settings
 from django.test.runner import DiscoverRunner
 from django.test.utils import setup_test_environment, teardown_test_environment
@@ -29,7 +30,8 @@ def _set_up() -> TaskQ:
     if not settings.configured:
         settings.configure(**{k: v for k, v in vars(of_tests).items() if k.isupper()})
     django.setup()
-    made = context.get_current_app()
+    # The setup may have been done before, for tests of the conformance suites.
+    made: TaskQ = apps.get_app_config("taskq").app  # type: ignore[attr-defined]
     made.load_modules()
     context._shared[:] = shared
     context.set_current_app(before)

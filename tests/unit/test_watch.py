@@ -39,3 +39,20 @@ def test_it_can_be_woken_while_a_look_is_due_at_once(delay: float) -> None:
 
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         assert runner.run(main()) == [delay, 60.0, None]
+
+
+async def test_a_look_that_fails_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskq.worker.pool.watch._AFTER_ERROR", 0.001)
+    looks = 0
+    again = asyncio.Event()
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise TypeError("no number")
+        again.set()
+
+    Watch(asyncio.get_running_loop(), look).wake(0)
+    async with asyncio.timeout(20):
+        await again.wait()

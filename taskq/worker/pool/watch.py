@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
+
+logger = logging.getLogger("taskq.worker")
+
+_AFTER_ERROR = 1.0
+"""Seconds."""
 
 
 class Watch:
@@ -42,6 +48,11 @@ class Watch:
 
     def _run(self) -> None:
         self._next = None
-        pause = self._look()
+        try:
+            pause = self._look()
+        except Exception:
+            # Time limits depend on it: one that cannot be understood must not end the others.
+            logger.exception("The children could not be looked after; it is tried again")
+            pause = _AFTER_ERROR
         if pause is not None:
             self.wake(pause)
