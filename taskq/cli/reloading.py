@@ -46,11 +46,9 @@ def load_when_it_can_be(session: Session) -> TaskQ:
     """The app; while its code has an error this shows it, and waits for a change.
 
     Raises:
-        Misuse: watchfiles is not installed, or the worker is to run in the background.
+        Misuse: watchfiles is not installed.
     """
     watchfiles = watcher()
-    if session.detached:
-        raise Misuse("--reload is for development: it does not go with --detach")
     folder, started = os.getcwd(), time.time()
     # Compiled files are told apart by size and by the second in which the source was written.
     sys.dont_write_bytecode = True

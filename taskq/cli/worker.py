@@ -146,6 +146,8 @@ def worker(
     """
     if not beat and (unused := "--schedule" if schedule else "--scheduler" if scheduler else None):
         raise Misuse(f"{unused} is for the beat of --beat: add that, or leave it out")
+    if reload and daemon.detach:
+        raise Misuse("--reload is for development: it does not go with --detach")
     if without_heartbeat:
         session.change("worker_heartbeat_interval", 0, "--without-heartbeat")
         settings.pop("heartbeat_interval")

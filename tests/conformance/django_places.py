@@ -29,7 +29,7 @@ def set_up() -> None:
     """Set Django up in this process, and leave the current app as it is."""
     before = context._current_app
     if not settings.configured:
-        settings.configure(**{k: v for k, v in vars(of_tests).items() if k.isupper()})
+        settings.configure(**of_tests.copied())
     django.setup()
     context.set_current_app(before)
 

@@ -28,10 +28,11 @@ def _set_up() -> TaskQ:
     before, shared = context._current_app, list(context._shared)
     context.set_current_app(None)
     if not settings.configured:
-        settings.configure(**{k: v for k, v in vars(of_tests).items() if k.isupper()})
+        settings.configure(**of_tests.copied())
     django.setup()
     # The setup may have been done before, for tests of the conformance suites.
     made: TaskQ = apps.get_app_config("taskq").app  # type: ignore[attr-defined]
+    context.set_current_app(made)
     made.load_modules()
     context._shared[:] = shared
     context.set_current_app(before)

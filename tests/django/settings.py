@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 SECRET_KEY = "of the tests"
@@ -60,3 +61,8 @@ TASKS: dict[str, dict[str, Any]] = {
         "ENQUEUE_ON_COMMIT": True,
     },
 }
+
+
+def copied() -> dict[str, Any]:
+    """These settings; Django and tests may change what they are given."""
+    return copy.deepcopy({k: v for k, v in globals().items() if k.isupper()})

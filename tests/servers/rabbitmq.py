@@ -152,16 +152,22 @@ def rabbitmq_server(
         ServerError: it did not start.
     """
     rabbitmq_binary()
-    with private_folder("rabbitmq") as directory:
-        ports = free_ports(4)
-        server = RabbitMQServer(
-            directory, *ports, config=config, plugins=plugins, advanced=advanced
-        )
-        try:
-            server.start()
-            yield server
-        finally:
-            server.close()
+    with contextlib.ExitStack() as life:
+        for attempts_left in (2, 1, 0):
+            directory = life.enter_context(private_folder("rabbitmq"))
+            ports = free_ports(4)
+            server = RabbitMQServer(
+                directory, *ports, config=config, plugins=plugins, advanced=advanced
+            )
+            life.callback(server.close)
+            try:
+                server.start()
+                break
+            except ServerError:
+                # It takes seconds to ask for its ports, which others may have taken by then.
+                if not attempts_left:
+                    raise
+        yield server
 
 
 @contextlib.contextmanager
