@@ -32,6 +32,7 @@ from taskq.testing import (
     make_app,
     start_worker,
 )
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -342,7 +343,7 @@ def test_interrupting_a_drain(app: TaskQ, add: Task[[int, int], int]) -> None:
     before = set(threading.enumerate())  # some of which may be about to end
     with pytest.raises(KeyboardInterrupt):
         drain(app)
-    assert set(threading.enumerate()) <= before
+    wait_until(lambda: set(threading.enumerate()) <= before, 20, "the end of all threads")
 
 
 async def test_draining_on_a_loop(app: TaskQ, add: Task[[int, int], int]) -> None:
@@ -412,7 +413,7 @@ def test_nothing_is_left_of_a_worker(app: TaskQ, add: Task[[int, int], int]) -> 
     collector = gc.get_threshold(), gc.get_freeze_count()
     with start_worker(app):
         add.delay(1).get(timeout=20)
-    assert set(threading.enumerate()) <= before
+    wait_until(lambda: set(threading.enumerate()) <= before, 20, "the end of all threads")
     assert (gc.get_threshold(), gc.get_freeze_count()) == collector
 
 
@@ -449,7 +450,7 @@ def test_a_worker_that_cannot_start(app: TaskQ) -> None:
         pass
     with pytest.raises(ImproperlyConfigured, match="no_such"), start_worker(app, pool="no_such"):
         pass
-    assert set(threading.enumerate()) <= before
+    wait_until(lambda: set(threading.enumerate()) <= before, 20, "the end of all threads")
 
 
 def test_a_worker_that_fails_meanwhile(app: TaskQ) -> None:
@@ -484,7 +485,7 @@ def test_the_errors_of_a_test_come_through(app: TaskQ) -> None:
     before = set(threading.enumerate())
     with pytest.raises(KeyError), start_worker(app):
         raise KeyError
-    assert set(threading.enumerate()) <= before
+    wait_until(lambda: set(threading.enumerate()) <= before, 20, "the end of all threads")
 
 
 # Eagerly, where the caller is on a loop
