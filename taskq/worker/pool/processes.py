@@ -27,6 +27,7 @@ from taskq.backends.base import Outcome
 from taskq.exceptions import ImproperlyConfigured
 from taskq.execution import Report
 from taskq.worker.pool.base import Loss, Pool, PoolEvents, Running
+from taskq.worker.pool.bundles import bundle
 from taskq.worker.pool.child import ALONE, LONG, SHORT
 from taskq.worker.pool.crew import Crew
 from taskq.worker.pool.handle import ChildHandle, how_it_ended
@@ -35,7 +36,7 @@ from taskq.worker.pool.limits import Enforcer
 from taskq.worker.pool.losses import Search, left_behind
 from taskq.worker.pool.nursery import Exited, Nursery
 from taskq.worker.pool.pace import Pace
-from taskq.worker.pool.packets import LARGE, send
+from taskq.worker.pool.packets import send
 from taskq.worker.pool.relay import Relay
 from taskq.worker.pool.watch import Watch
 
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskq.worker")
 
-ALONE_FROM = 3
-"""From this delivery on a message travels alone: it may be what kills its process."""
 _REPORTS = 0xDD
 _OVERDUE = 0.005
 """Seconds after which a short task is no longer taken to be one."""
@@ -163,11 +162,11 @@ class ProcessPool(Pool):
             ahead = self._crew.processes * (self._pace.packets(name) - 1) if short else 0
             if self._sent.packets >= self._size + ahead:
                 break
-            bundle = self._bundle(jobs, taken) if short else jobs[taken : taken + 1]
+            group = bundle(jobs, taken, self._pace.bundle(name) if short else 1)
             items = [
-                job.work_item(number) for number, job in enumerate(bundle, self._sent.next_number)
+                job.work_item(number) for number, job in enumerate(group, self._sent.next_number)
             ]
-            packet = _encode((self._how(bundle[0], short), items))
+            packet = _encode((self._how(group[0], short), items))
             try:
                 send(self._nursery.work, packet)
             except BlockingIOError:
@@ -178,28 +177,17 @@ class ProcessPool(Pool):
                     raise
                 break  # the nursery is gone, and its end is on the way to _on_news
             # What may be held behind a short task, and what has a limit, is looked after.
-            watched = short or any(job.is_limited for job in bundle)
-            self._sent.add(bundle, watched)
+            watched = short or any(job.is_limited for job in group)
+            self._sent.add(group, watched)
             if watched:
                 self._watch.wake()
-            taken += len(bundle)
+            taken += len(group)
         return taken
 
     def _how(self, job: Job, short: bool) -> int:
         if not self._single and job.delivery.crashes >= self._alone_from:
             return ALONE
         return SHORT if short else LONG
-
-    def _bundle(self, jobs: Sequence[Job], start: int) -> Sequence[Job]:
-        """The jobs of the next packet, all of one short task."""
-        task, size, end = jobs[start].task, 0, start
-        for job in jobs[start : start + self._pace.bundle(task.name)]:
-            delivery = job.delivery
-            size += len(delivery.packed)
-            if job.task is not task or size > LARGE or delivery.deliveries >= ALONE_FROM:
-                break
-            end += 1
-        return jobs[start : max(end, start + 1)]
 
     def _on_writable(self) -> None:
         self._loop.remove_writer(self._nursery.work.fileno())
